@@ -1,0 +1,46 @@
+"""Write models as Python functions, and change what running them means.
+
+>>> import ppl_dist as dist
+>>> def model(y):
+...     mu = sample("mu", dist.Normal(0.0, 10.0))
+...     with plate("data", len(y)):
+...         observe("y", dist.Normal(mu, 1.0), y)
+>>> import torch
+>>> tr = handlers.trace(handlers.condition(model, data={"mu": 0.0})).get_trace(torch.zeros(4))
+>>> print(round(tr.log_prob_sum().item(), 3))
+-6.897
+"""
+
+from __future__ import annotations
+
+from ppl import handlers
+from ppl.checks import check_shapes
+from ppl.params import ParamStore, clear_param_store, get_param_store
+from ppl.plate import plate
+from ppl.primitives import deterministic, factor, module, observe, param, sample
+from ppl.runtime import Frame, Handler, Site, emit
+from ppl.settings import enable_validation, set_rng_seed, validation_enabled
+from ppl.trace import Trace
+
+__all__ = [
+    "Frame",
+    "Handler",
+    "ParamStore",
+    "Site",
+    "Trace",
+    "check_shapes",
+    "clear_param_store",
+    "deterministic",
+    "emit",
+    "enable_validation",
+    "factor",
+    "get_param_store",
+    "handlers",
+    "module",
+    "observe",
+    "param",
+    "plate",
+    "sample",
+    "set_rng_seed",
+    "validation_enabled",
+]

@@ -1,0 +1,107 @@
+"""Checks of shapes: an observed value against its distribution, and a finished trace against its plates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from ppl.messages import call_text, family, frames_text, shape_of, shape_table
+from ppl.site import Frame, Site
+from ppl_dist.shapes import broadcast_shapes
+
+__all__ = ["check_observed", "check_shapes"]
+
+
+def check_observed(site: Site) -> None:
+    """Raise unless the observed value fits its distribution.
+
+    It fits when its event dimensions agree and broadcasting widens the distribution or the value, but not
+    both: a column against a row would silently give a whole matrix of log-probabilities.
+
+    Raises:
+        ValueError: it does not fit.
+    """
+    batch, event, shape = tuple(site.fn.batch_shape), tuple(site.fn.event_shape), shape_of(site.value)
+    full = batch + event
+    if shape[len(shape) - len(event) :] == event if len(shape) >= len(event) else False:
+        try:
+            wide = tuple(broadcast_shapes([torch.Size(full), torch.Size(shape)]))
+        except ValueError:
+            wide = ()
+        if wide in (full, shape):
+            return
+    message = f'site "{site.name}": the observed value has shape {shape} but {family(site.fn)} has shape {full}'
+    message += f" (batch {batch}, event {event})" if event else ""
+    message += f" inside {frames_text(site.cond_indep_stack)}" if site.cond_indep_stack else ""
+    raise ValueError(f"{message}. {_observed_fix(site, batch, event, shape)}")
+
+
+def _observed_fix(site: Site, batch: tuple[int, ...], event: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    full, size = batch + event, site.value.numel()
+    if size == _count(full):
+        return f"Try obs=value.reshape({full})."
+    if event and len(shape) >= len(event) and shape[len(shape) - len(event) :] != event:
+        return f"Try a value whose last dimensions are {event}."
+    return f"Try a value of shape {full}, or parameters of the shape {shape}."
+
+
+def _count(shape: Sequence[int]) -> int:
+    return torch.Size(shape).numel()
+
+
+def check_shapes(trace: Mapping[str, Site]) -> None:
+    """Raise if a sample site has a batch dimension that no plate around it accounts for.
+
+    Such a dimension is summed over as if its entries were independent, though nothing says that they are.
+
+    Raises:
+        ValueError: with the table of shapes as a note.
+    """
+    for site in trace.values():
+        if site.type == "sample":
+            try:
+                _check_site(site)
+            except ValueError as error:
+                error.add_note(shape_table(trace.values()))
+                raise
+
+
+def _check_site(site: Site) -> None:
+    shape = _log_prob_shape(site)
+    frames = {frame.dim: frame for frame in site.cond_indep_stack if frame.dim is not None}
+    for dim, size in enumerate(shape, start=-len(shape)):
+        frame = frames.get(dim)
+        if frame is None and size > 1:
+            raise ValueError(_unclaimed(site, shape, frames))
+        if frame is not None and frame.size != -1 and size not in (1, frame.size):
+            raise ValueError(
+                f'site "{site.name}": log_prob has shape {shape} but plate "{frame.name}" has size {frame.size} at '
+                f"dim {dim}. Try parameters and values of size {frame.size} or 1 there."
+            )
+
+
+def _log_prob_shape(site: Site) -> tuple[int, ...]:
+    if site.unscaled_log_prob is not None:
+        return shape_of(site.unscaled_log_prob)
+    event, shape = len(site.fn.event_shape), shape_of(site.value)
+    return tuple(broadcast_shapes([site.fn.batch_shape, torch.Size(shape[: len(shape) - event])]))
+
+
+def _unclaimed(site: Site, shape: tuple[int, ...], frames: Mapping[int, Frame]) -> str:
+    plates = tuple(frames[dim].size if dim in frames else 1 for dim in range(min(frames, default=0), 0))
+    event = next((k for k in range(1, len(shape) + 1) if _fits(shape[: len(shape) - k], frames)), len(shape))
+    narrow = len(site.fn.batch_shape) < event
+    expand = f".expand({list(shape[len(shape) - event :])})" if narrow else ""
+    what = "the last dimension" if event == 1 else f"the last {event} dimensions"
+    free = next(dim for dim in range(-1, -len(shape) - 1, -1) if dim not in frames and shape[dim] > 1)
+    return (
+        f'site "{site.name}": log_prob has shape {shape} but the enclosing plates give {plates}. Either put it in a '
+        f'plate:  plate("{site.name}_plate", {shape[free]}, dim={free}),\n    or make {what} part of the event:  '
+        f'sample("{site.name}", {call_text(site.fn)}{expand}.to_event({event})).'
+    )
+
+
+def _fits(shape: Sequence[int], frames: Mapping[int, Frame]) -> bool:
+    sizes = enumerate(shape, start=-len(shape))
+    return all(size == 1 or (dim in frames and frames[dim].size in (-1, size)) for dim, size in sizes)

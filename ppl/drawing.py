@@ -1,0 +1,53 @@
+"""Drawing the value of a site: pathwise where the distribution can, and from the site's own generator if it has one."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+__all__ = ["draw"]
+
+_global_state = threading.Lock()  # held while the global random state is borrowed and given back
+
+
+def draw(name: str, fn: Any, generator: torch.Generator | None = None, *, pathwise: bool = True) -> Any:
+    """A value for the site `name` from its distribution; it carries a gradient where `has_rsample` and `pathwise`."""
+    try:
+        method = fn.rsample if fn.has_rsample and pathwise else fn.sample
+        if generator is None:
+            return method()
+    except (AttributeError, TypeError):
+        if isinstance(fn, type) or not hasattr(fn, "log_prob"):
+            raise _not_a_distribution(name, fn) from None
+        raise
+    if _takes_generator(getattr(type(fn), method.__name__)):
+        return method(generator=generator)
+    return _draw_from(method, generator)
+
+
+@functools.cache
+def _takes_generator(sampler: Callable[..., Any]) -> bool:
+    return "generator" in inspect.signature(sampler).parameters
+
+
+def _draw_from(method: Any, generator: torch.Generator) -> Any:
+    """A draw by a sampler that knows the global random state only: lend it one seeded from `generator`."""
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch has no types there
+    with _global_state, torch.random.fork_rng(devices=range(torch.cuda.device_count()) if on_gpu else []):
+        # torch.manual_seed would also queue a seed for a CUDA that is not initialised yet
+        (torch.manual_seed if on_gpu else torch.default_generator.manual_seed)(seed)
+        return method()
+
+
+def _not_a_distribution(name: str, fn: Any) -> TypeError:
+    got = f"the class {fn.__name__}" if isinstance(fn, type) else type(fn).__name__
+    return TypeError(
+        f'site "{name}": expected a distribution (sample, log_prob, batch_shape, event_shape), got {got}. '
+        f'Try sample("x", Normal(0.0, 1.0)).'
+    )

@@ -1,0 +1,21 @@
+"""Handlers: each changes what one run of a model means, and they nest.
+
+>>> import ppl_dist as dist
+>>> from ppl import sample
+>>> def model():
+...     return sample("x", dist.Normal(0.0, 1.0))
+>>> tr = trace(condition(model, data={"x": 2.0})).get_trace()
+>>> tr["x"].value, tr["x"].is_observed
+(tensor(2.), True)
+"""
+
+from __future__ import annotations
+
+from ppl.handlers.fixing import condition, do, substitute
+from ppl.handlers.hiding import block
+from ppl.handlers.recording import replay, trace
+from ppl.handlers.seeding import seed
+from ppl.handlers.weighting import mask, scale
+from ppl.runtime import Handler
+
+__all__ = ["Handler", "block", "condition", "do", "mask", "replay", "scale", "seed", "substitute", "trace"]

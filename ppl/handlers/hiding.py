@@ -1,0 +1,70 @@
+"""Keep sites from the handlers further out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from ppl.runtime import Handler, Site
+
+__all__ = ["block"]
+
+
+class block(Handler):
+    """Hide sites from the handlers outside; with no arguments, all of them.
+
+    A hidden site is run as if the outer handlers, plates included, were not there. Kinds of site are
+    "sample", "observe", "param", "deterministic", "plate" and "subsample"; an observed sample site counts as "observe".
+
+    Args:
+        fn: the model.
+        hide_fn: takes a site and says whether to hide it; it decides alone.
+        expose_fn: the opposite of `hide_fn`.
+        hide: names to hide.
+        expose: names to show; all others are hidden.
+        hide_types: kinds of site to hide.
+        expose_types: kinds of site to show; all others are hidden.
+
+    Raises:
+        ValueError: if arguments contradict each other.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., Any] | None = None,
+        hide_fn: Callable[[Site], bool] | None = None,
+        expose_fn: Callable[[Site], bool] | None = None,
+        hide: Collection[str] | None = None,
+        expose: Collection[str] | None = None,
+        hide_types: Collection[str] | None = None,
+        expose_types: Collection[str] | None = None,
+    ) -> None:
+        super().__init__(fn)
+        if hide_fn is not None and expose_fn is not None:
+            raise ValueError("block: expected one of hide_fn and expose_fn, got both. Try hide_fn alone.")
+        for what, first, second in (("", hide, expose), ("_types", hide_types, expose_types)):
+            both = sorted(set(first or ()) & set(second or ()))
+            if both:
+                raise ValueError(
+                    f'block: hide{what} and expose{what} both hold "{both[0]}". Try leaving it out of hide{what}.'
+                )
+        self._hide_fn, self._expose_fn = hide_fn, expose_fn
+        self._hidden = (frozenset(hide or ()), frozenset(hide_types or ()))
+        self._shown = (frozenset(expose or ()), frozenset(expose_types or ()))
+        # naming what to show hides the rest, and so does naming nothing at all
+        self._hide_rest = expose is not None or expose_types is not None or (hide is None and hide_types is None)
+
+    def process(self, site: Site) -> None:
+        if self.hides(site):
+            site.stop = True
+
+    def hides(self, site: Site) -> bool:
+        """Whether this handler hides `site`."""
+        if self._hide_fn is not None:
+            return bool(self._hide_fn(site))
+        if self._expose_fn is not None:
+            return not self._expose_fn(site)
+        kind = "observe" if site.type == "sample" and site.is_observed else site.type
+        if site.name in self._hidden[0] or kind in self._hidden[1]:
+            return True
+        return self._hide_rest and site.name not in self._shown[0] and kind not in self._shown[1]

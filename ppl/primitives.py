@@ -1,0 +1,201 @@
+"""The words a model is written with.
+
+With no handler active a primitive acts at once and builds no `Site`: a model is then an ordinary function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ppl.drawing import draw
+from ppl.params import get_param_store
+from ppl.runtime import Site, current, emit
+from ppl_dist import constraints
+from ppl_dist.constraints import Constraint
+from ppl_dist.shapes import broadcast_shapes
+
+__all__ = ["deterministic", "factor", "module", "observe", "param", "sample"]
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def as_value(value: Any) -> Any:
+    """Numbers, lists and arrays as tensors; anything else as it is. Bools become 0.0 and 1.0, as samples are."""
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, bool):
+        return torch.tensor(float(value))
+    if isinstance(value, int | float | list | tuple) or hasattr(value, "__array__"):
+        return torch.as_tensor(value)
+    return value
+
+
+def sample(name: str, fn: Any, obs: Any = None, *, infer: Mapping[str, Any] | None = None) -> Any:
+    """Draw from a distribution, or observe it: the statement a model is made of.
+
+    Args:
+        name: name of the site, unique in the model.
+        fn: a distribution, of `ppl_dist` or of `torch.distributions`.
+        obs: the observed value; numbers become tensors.
+        infer: advice to inference, for instance `{"estimator": "score"}`.
+
+    Returns:
+        The value, of shape `batch_shape + event_shape`; inside plates the batch shape has their sizes. A draw carries
+        the pathwise gradient where the distribution has one.
+
+    >>> import ppl_dist as dist
+    >>> sample("x", dist.Normal(0.0, 1.0), obs=0.5)
+    tensor(0.5000)
+    """
+    if current() is None:
+        return draw(name, fn) if obs is None else as_value(obs)
+    advice = {} if infer is None else dict(infer)
+    if obs is None:
+        return emit(Site("sample", name, fn, None, False, 1.0, None, (), advice)).value  # by position: it is faster
+    return emit(Site("sample", name, fn, as_value(obs), True, 1.0, None, (), advice)).value
+
+
+def observe(name: str, fn: Any, value: Any) -> Any:
+    """Observe `value` from `fn`: `sample` with the value given.
+
+    Args:
+        name: name of the site, unique in the model.
+        fn: a distribution.
+        value: the observed value; numbers become tensors.
+    """
+    if value is None:
+        raise TypeError(f'observe: site "{name}" needs a value, got None. Try sample("{name}", fn) to draw one.')
+    return sample(name, fn, value)
+
+
+def deterministic(name: str, value: Tensor, event_dim: int | None = None) -> Tensor:
+    """Record a value computed from others, so that traces and predictions show it.
+
+    Args:
+        name: name of the site, unique in the model.
+        value: the value.
+        event_dim: how many of its rightmost dimensions are not batch dimensions; advice to readers of the trace.
+    """
+    if current() is not None:
+        kwargs = {"event_dim": event_dim}
+        value = emit(Site("deterministic", name, None, as_value(value), kwargs=kwargs)).value
+    return value
+
+
+class _Unit:
+    """A distribution over nothing, whose log-probability is a given number: what a factor observes."""
+
+    support = constraints.real_vector
+
+    def __init__(self, log_factor: Tensor, *, has_rsample: bool | None = None) -> None:
+        self.log_factor, self.has_rsample = log_factor, bool(has_rsample)
+        self.batch_shape, self.event_shape = log_factor.shape, torch.Size((0,))
+
+    def sample(self) -> Tensor:
+        """The only value there is: an empty event."""
+        return self.log_factor.new_zeros(self.batch_shape + self.event_shape)
+
+    rsample = sample
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The factor, whatever the value."""
+        return self.log_factor.expand(broadcast_shapes([self.batch_shape, value.shape[:-1]]))
+
+    def expand(self, batch_shape: torch.Size) -> _Unit:
+        """One factor per entry of `batch_shape`."""
+        return _Unit(self.log_factor.expand(batch_shape), has_rsample=self.has_rsample)
+
+
+def factor(name: str, log_factor: Tensor | float, *, has_rsample: bool | None = None) -> None:
+    """Add `log_factor` (nats) to the log joint density.
+
+    Args:
+        name: name of the site, unique in the model.
+        log_factor: its shape is a batch shape, claimed by plates like that of any site.
+        has_rsample: in a guide, whether the factor depends on parameters through pathwise draws only.
+    """
+    if current() is not None:
+        unit = _Unit(torch.as_tensor(log_factor), has_rsample=has_rsample)
+        emit(Site("sample", name, unit, unit.sample(), is_observed=True))
+
+
+def param(
+    name: str,
+    init: Tensor | float | Callable[[], Tensor] | None = None,
+    constraint: Constraint = constraints.real,
+    event_dim: int | None = None,
+) -> Tensor:
+    """A learnable parameter of the ambient `ParamStore`, registered the first time it is met.
+
+    Args:
+        name: name of the parameter.
+        init: initial value, inside the constraint, or a function that gives it; may be left out once registered.
+        constraint: the set the parameter stays in. What is learned is an unconstrained tensor.
+        event_dim: how many rightmost dimensions belong together. Inside a subsampled plate, a parameter with
+            `event_dim` given is cut down to the minibatch along the dimension of the plate.
+
+    Returns:
+        The constrained value, a differentiable function of the unconstrained one.
+
+    Raises:
+        ValueError: `init` is missing or outside the constraint, or the name has another shape or constraint already.
+
+    >>> from ppl import ParamStore
+    >>> with ParamStore():
+    ...     param("scale", 2.0, constraint=constraints.positive).item()
+    2.0
+    """
+    store = get_param_store()
+    if current() is None:
+        return store.get_or_init(name, init, constraint, event_dim)
+    kwargs = {"constraint": constraint, "event_dim": event_dim}
+    value: Tensor = emit(Site("param", name, store.get_or_init, args=(init,), kwargs=kwargs)).value
+    return value
+
+
+def module(name: str, nn_module: Module) -> Module:
+    """Make the parameters of a torch module learnable: one param site per parameter that requires a gradient.
+
+    The sites are called `name$$$parameter`. The parameters of the module itself are what is learned, so it can
+    be used as usual afterwards.
+
+    Args:
+        name: prefix of the names.
+        nn_module: the module.
+
+    Returns:
+        The module; or, where a handler or another store gave other values, a copy of it with these values in place
+        of its parameters. The copy shares the buffers.
+    """
+    store, active = get_param_store(), current() is not None
+    replaced: dict[int, Tensor] = {}
+    for key, own in nn_module.named_parameters():
+        if own.requires_grad:
+            full = f"{name}$$${key}"
+            value = emit(Site("param", full, store.adopt, args=(own,))).value if active else store.adopt(full, own)
+            if value is not own:
+                replaced[id(own)] = value
+    return _with_parameters(nn_module, replaced, {}) if replaced else nn_module
+
+
+def _with_parameters(old: Any, replaced: Mapping[int, Tensor], memo: dict[int, Any]) -> Any:
+    """A copy of the tree of modules under `old`, with other tensors in place of the replaced parameters."""
+    if id(old) in memo:
+        return memo[id(old)]
+
+    def swap(value: Any) -> Any:
+        if isinstance(value, list) and any(id(item) in replaced for item in value):  # recurrent layers keep such lists
+            return [swap(item) for item in value]
+        return replaced.get(id(value), value)
+
+    new = memo[id(old)] = object.__new__(type(old))
+    new.__dict__.update({key: swap(value) for key, value in old.__dict__.items()})
+    new.__dict__["_parameters"] = {key: swap(value) for key, value in old._parameters.items()}
+    new.__dict__["_modules"] = {
+        key: child if child is None else _with_parameters(child, replaced, memo) for key, child in old._modules.items()
+    }
+    return new
