@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["draw"]
+__all__ = ["can_score", "draw"]
 
 _global_state = threading.Lock()  # held while the global random state is borrowed and given back
 
@@ -28,6 +28,12 @@ def draw(name: str, fn: Any, generator: torch.Generator | None = None, *, pathwi
     if _takes_generator(getattr(type(fn), method.__name__)):
         return method(generator=generator)
     return _draw_from(method, generator)
+
+
+def can_score(fn: Any) -> bool:
+    """Whether `fn` draws a value together with its log density, from any generator."""
+    method = getattr(type(fn), "rsample_and_log_prob", None)
+    return method is not None and fn.has_rsample and _takes_generator(type(fn).rsample)
 
 
 @functools.cache

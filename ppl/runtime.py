@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, ClassVar, Self
 
-from ppl.drawing import draw
+from ppl.drawing import can_score, draw
 from ppl.messages import describe_site
 from ppl.site import Frame, Site
 
@@ -171,7 +171,10 @@ def emit(site: Site) -> Site:
                 site.value = site.fn(site.name, *site.args, **(site.kwargs or {}))
             else:
                 pathwise = site.infer.get("estimator") != "score"
-                site.value = draw(site.name, site.fn, site.generator, pathwise=pathwise)
+                if site.scored and pathwise and can_score(site.fn):
+                    site.value, site.unscaled_log_prob = site.fn.rsample_and_log_prob(generator=site.generator)
+                else:
+                    site.value = draw(site.name, site.fn, site.generator, pathwise=pathwise)
                 if site.generator is not None:
                     site.generator = None  # it has done its work; a finished site can be pickled
         for finish in finishes:

@@ -36,6 +36,7 @@ class Site:
     infer: dict[str, Any] = dataclasses.field(default_factory=dict)
     stop: bool = False
     generator: Any = None
+    scored: bool = False  # whether to compute its log-probability with the draw, where the family can
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] | None = None
     log_prob: Any = None

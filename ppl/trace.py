@@ -176,7 +176,9 @@ def _score(site: Site) -> None:
                 check_observed(site)
             if mask is not None:
                 value = _filled(fn, value, mask)
-        log_prob = fn.log_prob(value)
+        log_prob = site.unscaled_log_prob  # there already if it was computed with the draw
+        if log_prob is None:
+            log_prob = fn.log_prob(value)
     except Exception as error:
         error.add_note(f"in the log_prob of {describe_site(site)}")
         raise

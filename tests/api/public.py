@@ -1,4 +1,4 @@
-"""What is public: every name in `__all__` of the three packages and of their modules without an underscore.
+"""What is public: every name in `__all__` of the three packages, and of the modules those names lead to.
 
 `python -m tests.api.public` prints the list that tests/api/public_names.txt checks in.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
-import pkgutil
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,15 +18,15 @@ CHECKED_IN = Path(__file__).with_name("public_names.txt")
 
 
 def public_modules(packages: Iterable[str] = PACKAGES) -> Iterator[ModuleType]:
-    """The packages and all modules below them, by name, that have an `__all__` and no underscore in their path."""
-    for name in packages:
-        package = importlib.import_module(name)
-        below = sorted(info.name for info in pkgutil.walk_packages(package.__path__, f"{name}."))
-        for module_name in [name, *below]:
-            if not any(part.startswith("_") for part in module_name.split(".")):
-                module = importlib.import_module(module_name)
-                if hasattr(module, "__all__"):
-                    yield module
+    """The packages, and the modules that their `__all__` names, however deep; others are how it is built."""
+    found: dict[str, ModuleType] = {}
+    waiting = [importlib.import_module(name) for name in packages]
+    while waiting:
+        module = waiting.pop()
+        found[module.__name__] = module
+        named = [getattr(module, name) for name in module.__all__]
+        waiting += [value for value in named if inspect.ismodule(value) and value.__name__ not in found]
+    yield from (found[name] for name in sorted(found))
 
 
 def public_names(modules: Iterable[ModuleType]) -> list[str]:

@@ -1,0 +1,35 @@
+"""The evidence lower bound by Monte Carlo: log p(x, z) - log q(z) at draws z of the guide."""
+
+from __future__ import annotations
+
+from ppl import Trace
+
+from ..surrogate import Cost
+from .base import ELBO
+
+__all__ = ["Trace_ELBO"]
+
+
+class Trace_ELBO(ELBO):
+    """ELBO = E_q[log p(x, z) - log q(z)], each term of it a Monte Carlo estimate.
+
+    >>> Trace_ELBO(num_particles=10, vectorize_particles=True).num_particles
+    10
+    """
+
+    def costs(self, model_trace: Trace, guide_trace: Trace) -> list[Cost]:
+        found: list[Cost] = []
+        order: dict[str, int] = {}
+        for site in guide_trace.nodes.values():
+            if site.type == "sample":
+                if not site.is_observed:
+                    order[site.name] = len(order) + 1
+                found.append(Cost(site.log_prob, len(order), site.cond_indep_stack, site.log_prob_sum))
+        after = 0
+        for site in model_trace.nodes.values():
+            if site.type == "sample":
+                # everything so far in the model may depend on the latents met so far, and these on all that the
+                # guide drew before them
+                after = max(after, order.get(site.name, 0))
+                found.append(Cost(site.log_prob, after, site.cond_indep_stack, site.log_prob_sum, -1.0))
+        return found

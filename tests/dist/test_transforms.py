@@ -1,0 +1,236 @@
+"""Transforms: inverse, log-det against autograd's Jacobian, shapes, images, cache, sign and combinations."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+import ppl_dist as dist
+from ppl_dist import constraints as c
+from ppl_dist import transforms as t
+
+
+def normal(*shape: int) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64)
+
+
+# transform, the shape of one event of x
+BIJECTIONS: dict[str, tuple[t.Transform, tuple[int, ...]]] = {
+    "exp": (t.ExpTransform(), ()),
+    "power": (t.PowerTransform(2.5), ()),
+    "negative power": (t.PowerTransform(-1.5), ()),
+    "sigmoid": (t.SigmoidTransform(), ()),
+    "softplus": (t.SoftplusTransform(), ()),
+    "tanh": (t.TanhTransform(), ()),
+    "affine": (t.AffineTransform(1.0, -2.0), ()),
+    "affine tensors": (t.AffineTransform(torch.tensor([1.0, 2.0]), torch.tensor([0.5, -3.0]), event_dim=1), (2,)),
+    "stick breaking": (t.StickBreakingTransform(), (3,)),
+    "correlation": (t.CorrCholeskyTransform(), (6,)),
+    "identity": (t.identity_transform, ()),
+    "compose": (t.ComposeTransform([t.AffineTransform(0.5, 2.0), t.SigmoidTransform(), t.ExpTransform()]), ()),
+    "compose wide": (t.ComposeTransform([t.AffineTransform(0.5, 2.0), t.StickBreakingTransform()]), (3,)),
+    "independent": (t.IndependentTransform(t.ExpTransform(), 2), (2, 3)),
+    "reshape": (t.ReshapeTransform((2, 3), (6,)), (2, 3)),
+    "inverse": (t.ExpTransform().inv, ()),
+    "inverse of stick breaking": (t.StickBreakingTransform().inv, (4,)),
+    "cat": (t.CatTransform([t.ExpTransform(), t.AffineTransform(1.0, 3.0)], dim=-1, lengths=[1, 2]), (3,)),
+    "stack": (t.StackTransform([t.ExpTransform(), t.TanhTransform()], dim=-1), (2,)),
+}
+ONTO: dict[str, tuple[t.Transform, tuple[int, ...]]] = {
+    "abs": (t.AbsTransform(), ()),
+    "softmax": (t.SoftmaxTransform(), (3,)),
+    "lower cholesky": (t.LowerCholeskyTransform(), (3, 3)),
+    "positive definite": (t.PositiveDefiniteTransform(), (3, 3)),
+}
+EVERY = BIJECTIONS | ONTO
+
+
+def inputs(transform: t.Transform, event: tuple[int, ...], *batch: int) -> Tensor:
+    """Random points of the domain: the image of noise under the domain's own transform."""
+    domain = transform.domain
+    if type(domain) in (c.Cat, c.Stack) or c.is_dependent(domain):
+        return normal(*batch, *event)
+    to_domain = dist.transform_to(domain)
+    return to_domain(normal(*to_domain.inverse_shape(torch.Size((*batch, *event)))))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_image_shapes_and_round_trip(name: str) -> None:
+    transform, event = EVERY[name]
+    x = inputs(transform, event, 5)
+    assert transform.domain.check(x).all()
+    y = transform(x)
+    assert y.shape == transform.forward_shape(x.shape)
+    assert x.shape == transform.inverse_shape(y.shape)
+    assert transform.codomain.check(y).all()
+    back = transform.inv(y)
+    torch.testing.assert_close(transform(back), y)
+    if transform.bijective:
+        torch.testing.assert_close(back, x)
+    assert transform.inv.inv is transform or transform.inv.inv == transform
+    assert (transform.inv.domain, transform.inv.codomain) == (transform.codomain, transform.domain)
+
+
+def free_coordinates(y: Tensor, constraint: c.Constraint) -> Tensor:
+    """As many coordinates of y as its set has dimensions."""
+    base = constraint.base_constraint if isinstance(constraint, c.Independent) else constraint
+    if base == c.simplex:
+        return y[..., :-1]
+    if base == c.corr_cholesky:
+        rows, columns = torch.tril_indices(y.shape[-1], y.shape[-1], -1)
+        return y[..., rows, columns]
+    return y.reshape(-1)
+
+
+def jacobian(transform: t.Transform, x: Tensor) -> Tensor:
+    """log|det dy/dx| of one event by autograd, in free coordinates on both sides."""
+    if transform.domain == c.simplex:  # the last coordinate of the input follows from the others
+        whole = lambda head: transform(torch.cat([head, 1 - head.sum(-1, keepdim=True)]))  # noqa: E731
+        square = torch.autograd.functional.jacobian(lambda h: whole(h).reshape(-1), x[:-1])
+    else:
+        square = torch.autograd.functional.jacobian(
+            lambda x: free_coordinates(transform(x), transform.codomain).reshape(-1), x
+        )
+    n = square.shape[0] if square.dim() else 1
+    return torch.linalg.slogdet(square.reshape(n, n)).logabsdet
+
+
+@pytest.mark.parametrize("name", BIJECTIONS)
+def test_log_det_is_that_of_the_jacobian(name: str) -> None:
+    transform, event = BIJECTIONS[name]
+    x = inputs(transform, event, 4)
+    y, log_det = transform.call_and_log_det(x)
+    torch.testing.assert_close(y, transform(x))
+    torch.testing.assert_close(log_det, transform.log_abs_det_jacobian(x, y))
+    assert log_det.shape == x.shape[: x.dim() - transform.domain.event_dim]
+    for i in range(4):
+        torch.testing.assert_close(log_det[i].sum(), jacobian(transform, x[i]))
+    torch.testing.assert_close(transform.inv.log_abs_det_jacobian(y, x), -log_det)
+
+
+@pytest.mark.parametrize("name", ["softmax", "lower cholesky", "positive definite", "abs"])
+def test_what_is_not_one_to_one_has_no_log_det(name: str) -> None:
+    transform, event = EVERY[name]
+    x = inputs(transform, event, 2)
+    assert not transform.bijective
+    with pytest.raises(NotImplementedError, match=f"{type(transform).__name__} has no log_abs_det_jacobian"):
+        transform.log_abs_det_jacobian(x, transform(x))
+
+
+SIGNED: list[tuple[t.Transform, int]] = [
+    (t.ExpTransform(), 1),
+    (t.ExpTransform().inv, 1),
+    (t.AffineTransform(0.0, -2.0), -1),
+    (t.PowerTransform(2.0), 1),
+    (t.PowerTransform(-2.0), -1),
+    (t.ComposeTransform([t.AffineTransform(0.0, -2.0), t.AffineTransform(0.0, -1.0)]), 1),
+    (t.ComposeTransform([t.AffineTransform(0.0, -2.0), t.SigmoidTransform()]), -1),
+    (t.IndependentTransform(t.AffineTransform(0.0, torch.tensor(-1.0)), 1), -1),
+]
+
+
+@pytest.mark.parametrize("transform, sign", SIGNED, ids=lambda v: type(v).__name__)
+def test_sign_is_the_direction_of_the_map(transform: t.Transform, sign: int) -> None:
+    assert transform.sign == sign
+    x = torch.linspace(0.1, 2.0, 9, dtype=torch.float64)
+    assert ((transform(x).diff().sign()) == sign).all()
+
+
+@pytest.mark.parametrize("name", ["stick breaking", "softmax", "correlation", "abs"])
+def test_maps_that_are_not_monotone_have_no_sign(name: str) -> None:
+    with pytest.raises(NotImplementedError, match="has no sign: it is not a monotone map"):
+        _ = EVERY[name][0].sign
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_cache_returns_the_very_input(name: str) -> None:
+    transform, event = EVERY[name]
+    cached = transform.with_cache(1)
+    assert cached.cache_size == 1 and transform.cache_size == 0
+    assert cached.with_cache(1) == cached
+    x = inputs(transform, event, 3)
+    y = cached(x)
+    assert cached.inv(y) is x
+    assert cached(x) is y
+    torch.testing.assert_close(cached(x.clone()), y)
+    y = transform(x).detach()
+    back = cached.inv(y)
+    assert cached(back) is y
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_equality_text_and_copies(name: str) -> None:
+    transform, _ = EVERY[name]
+    for same in (copy.deepcopy(transform), pickle.loads(pickle.dumps(transform.with_cache(1))).with_cache(0)):
+        assert same == transform or name in {"compose", "compose wide", "identity"}
+    kind = transform.inv if name.startswith("inverse") else transform
+    assert type(kind).__name__ in repr(transform)
+    assert [n for n, (other, _) in EVERY.items() if other == transform] == [name]
+
+
+def test_composition_is_applied_in_order() -> None:
+    x = normal(5)
+    affine, exp = t.AffineTransform(1.0, 2.0), t.ExpTransform()
+    both = t.ComposeTransform([affine, exp])
+    torch.testing.assert_close(both(x), (1 + 2 * x).exp())
+    torch.testing.assert_close(both.inv(both(x)), x)
+    assert both.domain == c.real and both.codomain == c.positive
+    assert t.ComposeTransform([]) == t.identity_transform
+
+
+def test_composition_widens_the_event_where_a_part_needs_it() -> None:
+    narrow_first = t.ComposeTransform([t.ExpTransform().inv, t.StickBreakingTransform()])
+    assert narrow_first.domain == c.independent(c.positive, 1)
+    assert narrow_first.event_dim == 1
+    wide_first = t.ComposeTransform([t.StickBreakingTransform(), t.AffineTransform(0.0, 2.0)])
+    x = normal(4, 3)
+    assert wide_first.call_and_log_det(x)[1].shape == (4,)
+
+
+def test_pieces_go_through_their_own_transform() -> None:
+    parts: list[t.Transform] = [t.ExpTransform(), t.AffineTransform(1.0, 3.0), t.TanhTransform()]
+    x = normal(4, 3)
+    expected = torch.stack([part(x[:, i]) for i, part in enumerate(parts)], -1)
+    torch.testing.assert_close(t.StackTransform(parts, -1)(x), expected)
+    torch.testing.assert_close(t.CatTransform(parts, -1, [1, 1, 1])(x), expected)
+
+
+EXTREMES: dict[str, tuple[t.Transform, Callable[[Tensor], Tensor]]] = {
+    "softplus": (t.SoftplusTransform(), lambda x: x),
+    "tanh": (t.TanhTransform(), lambda x: x),
+    "sigmoid": (t.SigmoidTransform(), lambda x: x),
+    "stick breaking": (t.StickBreakingTransform(), lambda x: x[:, None].expand(-1, 3)),
+}
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+def test_log_det_is_finite_far_out(name: str) -> None:
+    transform, shaped = EXTREMES[name]
+    x = shaped(torch.tensor([-300.0, -40.0, 40.0, 300.0], dtype=torch.float64))
+    y, log_det = transform.call_and_log_det(x)
+    assert torch.isfinite(y).all() and torch.isfinite(log_det).all()
+
+
+def test_inverse_of_small_outputs_keeps_its_digits() -> None:
+    x = torch.tensor([-30.0, -300.0], dtype=torch.float64)
+    for transform in (t.SoftplusTransform(), t.SigmoidTransform()):
+        torch.testing.assert_close(transform.inv(transform(x)), x, rtol=1e-13, atol=0)
+
+
+BAD: list[tuple[Callable[[], object], str]] = [
+    (lambda: t.ExpTransform(cache_size=2), "ExpTransform: cache_size must be 0 or 1, got 2"),
+    (lambda: t.ReshapeTransform((2, 3), (5,)), r"ReshapeTransform: \(2, 3\) holds 6 numbers and \(5,\) holds 5"),
+    (lambda: t.ReshapeTransform((2, 3), (6,))(torch.zeros(3, 2)), r"ends in \(2, 3\), got \(3, 2\)"),
+    (lambda: t.CorrCholeskyTransform()(torch.zeros(4)), r"must be d \(d - 1\) / 2 for some d, got 4"),
+]
+
+
+@pytest.mark.parametrize("build, text", BAD, ids=["cache", "reshape", "reshape call", "correlation"])
+def test_errors(build: Callable[[], object], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        build()
