@@ -37,12 +37,20 @@ SETS = {
     "real_vector": (c.real_vector, [[0.0, 1.0]], [[0.0, NAN]]),
     "independent": (c.independent(c.positive, 1), [[1.0, 2.0]], [[1.0, -2.0]]),
     "lower_triangular": (c.lower_triangular, [[[1.0, 0.0], [2.0, -1.0]]], [[[1.0, 1.0], [2.0, -1.0]]]),
-    "lower_cholesky": (c.lower_cholesky, [[[1.0, 0.0], [2.0, 1.0]]], [[[1.0, 0.0], [2.0, -1.0]], [[1.0, 1.0], [0.0, 1.0]]]),
+    "lower_cholesky": (
+        c.lower_cholesky,
+        [[[1.0, 0.0], [2.0, 1.0]]],
+        [[[1.0, 0.0], [2.0, -1.0]], [[1.0, 1.0], [0.0, 1.0]]],
+    ),
     "corr_cholesky": (c.corr_cholesky, [[[1.0, 0.0], [0.6, 0.8]]], [[[1.0, 0.0], [0.6, 0.6]]]),
     "square": (c.square, [[[1.0, 2.0], [3.0, 4.0]]], [[[1.0, 2.0, 3.0], [3.0, 4.0, 5.0]]]),
     "symmetric": (c.symmetric, [[[1.0, 2.0], [2.0, 4.0]]], [[[1.0, 2.0], [3.0, 4.0]]]),
     "positive_semidefinite": (c.positive_semidefinite, [[[1.0, 0.0], [0.0, 0.0]]], [[[1.0, 2.0], [2.0, 1.0]]]),
-    "positive_definite": (c.positive_definite, [[[2.0, 1.0], [1.0, 2.0]]], [[[1.0, 2.0], [2.0, 1.0]], [[1.0, 0.5], [0.0, 1.0]]]),
+    "positive_definite": (
+        c.positive_definite,
+        [[[2.0, 1.0], [1.0, 2.0]]],
+        [[[1.0, 2.0], [2.0, 1.0]], [[1.0, 0.5], [0.0, 1.0]]],
+    ),
     "cat": (c.cat([c.positive, c.real], -1, [1, 2]), [[1.0, -1.0, -1.0]], [[-1.0, -1.0, -1.0]]),
     "stack": (c.stack([c.positive, c.real], -1), [[1.0, -1.0]], [[-1.0, -1.0]]),
     "bounds in a tensor": (c.interval(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 2.0])), [[0.5, 1.5]], [[0.5, 0.5]]),
@@ -69,7 +77,9 @@ SCALARS = [name for name, (constraint, inside, _) in SETS.items() if isinstance(
 VECTORS = [name for name, (constraint, _, _) in SETS.items() if constraint.event_dim == 1]
 MATRICES = [name for name, (constraint, _, _) in SETS.items() if constraint.event_dim == 2]
 NUMBERS = st.one_of(
-    st.sampled_from([0.0, 1.0, 2.0, -1.0, 3.0, 0.5, INF, -INF, NAN, 1e-30]), st.floats(-5, 5, width=32), st.integers(-2, 6)
+    st.sampled_from([0.0, 1.0, 2.0, -1.0, 3.0, 0.5, INF, -INF, NAN, 1e-30]),
+    st.floats(-5, 5, width=32),
+    st.integers(-2, 6),
 )
 
 
@@ -84,9 +94,11 @@ def test_holds_says_what_check_says_for_numbers(name: str, data: st.DataObject) 
 @pytest.mark.parametrize("name", VECTORS + MATRICES)
 @given(data=st.data())
 def test_holds_says_what_check_says_for_events(name: str, data: st.DataObject) -> None:
-    constraint, inside, outside = SETS[name]
+    constraint, inside, _ = SETS[name]
     shape = torch.tensor(inside[0]).shape
-    numbers = data.draw(st.lists(st.sampled_from([0.0, 1.0, 0.25, 0.5, -1.0, 2.0, NAN]), min_size=shape.numel(), max_size=shape.numel()))
+    numbers = data.draw(
+        st.lists(st.sampled_from([0.0, 1.0, 0.25, 0.5, -1.0, 2.0, NAN]), min_size=shape.numel(), max_size=shape.numel())
+    )
     fresh = torch.tensor(numbers).reshape(shape)
     value = torch.stack([fresh, torch.tensor(data.draw(st.sampled_from(inside)))])
     for one in (fresh, value):
@@ -173,7 +185,9 @@ SHAPES = {0: (5,), 1: (5, 3), 2: (5, 3, 3)}
 def test_registered_transforms_map_into_the_set_and_back(registry, name: str) -> None:
     constraint = DECLARED[name]
     if registry is biject_to and has_no_bijection(constraint):
-        with pytest.raises(NotImplementedError, match=r"biject_to has no entry for .*Registered: .*Try biject_to.register"):
+        with pytest.raises(
+            NotImplementedError, match=r"biject_to has no entry for .*Registered: .*Try biject_to.register"
+        ):
             registry(constraint)
         return
     transform = registry(constraint)
@@ -187,7 +201,7 @@ def test_registered_transforms_map_into_the_set_and_back(registry, name: str) ->
 
 
 def has_no_bijection(constraint: c.Constraint) -> bool:
-    """Sets of symmetric or triangular matrices: transform_to starts from a full square, which is onto, not one to one."""
+    """Sets of symmetric or triangular matrices: transform_to starts from a full square and is not one to one."""
     return type(constraint) in (c.LowerCholesky, c.PositiveDefinite, c.PositiveSemidefinite)
 
 

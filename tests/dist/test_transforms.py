@@ -40,6 +40,9 @@ BIJECTIONS: dict[str, tuple[t.Transform, tuple[int, ...]]] = {
     "inverse of stick breaking": (t.StickBreakingTransform().inv, (4,)),
     "cat": (t.CatTransform([t.ExpTransform(), t.AffineTransform(1.0, 3.0)], dim=-1, lengths=[1, 2]), (3,)),
     "stack": (t.StackTransform([t.ExpTransform(), t.TanhTransform()], dim=-1), (2,)),
+    "stack of vectors": (t.StackTransform([t.IndependentTransform(t.ExpTransform(), 1)] * 2, dim=-2), (2, 3)),
+    "stack inside": (t.StackTransform([t.IndependentTransform(t.TanhTransform(), 1)] * 2, dim=-1), (3, 2)),
+    "cat inside": (t.CatTransform([t.IndependentTransform(t.TanhTransform(), 1)] * 2, -1, [2, 3]), (5,)),
 }
 ONTO: dict[str, tuple[t.Transform, tuple[int, ...]]] = {
     "abs": (t.AbsTransform(), ()),

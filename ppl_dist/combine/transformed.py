@@ -1,0 +1,194 @@
+"""The distribution of a transformed draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import constraints
+from ..constraints import Constraint
+from ..distribution import Distribution
+from ..shapes import sum_rightmost
+from ..transforms import ComposeTransform, Transform
+from .wrapper import Wrapper
+
+__all__ = ["TransformedDistribution"]
+
+
+class TransformedDistribution(Wrapper):
+    """The law of y = t_n(... t_1(x)) for x from `base_distribution`.
+
+    log p(y) = log p(x) - log|det dy/dx|.
+
+    >>> import ppl_dist as dist
+    >>> d = dist.TransformedDistribution(dist.Normal(0.0, 1.0), [dist.transforms.ExpTransform()])
+    >>> d.log_prob(1.0)
+    tensor(-0.9189)
+
+    Args:
+        base_distribution: the law of x.
+        transforms: one transform or a list, applied in order.
+        validate_args: as for every distribution.
+    """
+
+    def __init__(
+        self,
+        base_distribution: Distribution,
+        transforms: Transform | Sequence[Transform],
+        validate_args: bool | None = None,
+    ) -> None:
+        parts: list[Any] = [transforms] if isinstance(transforms, Transform) else list(transforms)
+        for transform in parts:
+            if not isinstance(transform, Transform):
+                raise ValueError(f"TransformedDistribution: expected transforms, got {type(transform).__name__}.")
+        whole = ComposeTransform(parts)
+        base_shape = base_distribution.batch_shape + base_distribution.event_shape
+        needed = whole.domain.event_dim
+        if len(base_shape) < needed:
+            raise ValueError(
+                f"TransformedDistribution: the transform needs {needed} dimension(s), but one draw of "
+                f"{type(base_distribution).__name__} has shape {tuple(base_shape)}."
+            )
+        out_shape = whole.forward_shape(base_shape)
+        wider = whole.inverse_shape(out_shape)
+        if wider != base_shape:  # the transform's own parameters broadcast the base
+            base_distribution = base_distribution.expand(wider[: len(wider) - base_distribution.event_dim])
+        extra = needed - base_distribution.event_dim
+        base_distribution = base_distribution.to_event(extra) if extra > 0 else base_distribution
+        grown = whole.codomain.event_dim - needed
+        event_dim = max(base_distribution.event_dim + grown, whole.codomain.event_dim)
+        cut = len(out_shape) - event_dim
+        self.__dict__["transforms"] = parts
+        super().__init__(base_distribution, out_shape[:cut], out_shape[cut:], validate_args)
+
+    @property
+    def transforms(self) -> list[Transform]:
+        """The transforms, in the order in which they are applied; a declared family states them on the class."""
+        parts: list[Transform] = self.__dict__["transforms"]
+        return parts
+
+    @property
+    def support(self) -> Any:
+        codomain: Constraint = self.transforms[-1].codomain if self.transforms else self.base_dist.support
+        extra = self.event_dim - codomain.event_dim
+        return constraints.independent(codomain, extra) if extra > 0 else codomain
+
+    def _base_tail(self) -> torch.Size:
+        return torch.Size()
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        sample_shape = shape[: len(shape) - len(self._batch_shape) - len(self._event_shape)]
+        base = self.base_dist
+        x = self._draw_base(sample_shape + base.batch_shape + base.event_shape, generator)
+        for transform in self.transforms:
+            x = transform(x)
+        return x
+
+    def rsample_and_log_prob(
+        self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        # forward only: where a transform saturates, inverting its output would lose the draw
+        x, log_prob = self.base_dist.rsample_and_log_prob(sample_shape, generator=generator)
+        width = self.base_dist.event_dim
+        for transform in self.transforms:
+            x, log_det = transform.call_and_log_det(x)
+            log_prob = log_prob - sum_rightmost(log_det, width - transform.domain.event_dim)
+            width += transform.codomain.event_dim - transform.domain.event_dim
+        return x, log_prob
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        width = self.event_dim
+        total: Tensor | None = None
+        for transform in reversed(self.transforms):
+            before = transform.inv(x)
+            width += transform.domain.event_dim - transform.codomain.event_dim
+            log_det = transform.log_abs_det_jacobian(before, x)
+            log_det = sum_rightmost(log_det, width - transform.domain.event_dim)
+            total = log_det if total is None else total + log_det
+            x = before
+        base = sum_rightmost(self.base_dist.log_prob(x), width - self.base_dist.event_dim)
+        return base if total is None else base - total
+
+    def _pulled_back(self, value: Tensor) -> tuple[Tensor, int | Tensor]:
+        """The base's value at `value`, and whether the way there turned the order round."""
+        sign: int | Tensor = 1
+        for transform in reversed(self.transforms):
+            value = transform.inv(value)
+            sign = sign * transform.sign
+        return value, sign
+
+    def _either(self, sign: int | Tensor, rising: Any, falling: Any) -> Tensor:
+        if isinstance(sign, Tensor):
+            return torch.where(sign > 0, rising(), falling())
+        result: Tensor = rising() if sign > 0 else falling()
+        return result
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        base = self.base_dist
+        value, sign = self._pulled_back(x)
+        return self._either(sign, lambda: base.cdf(value), lambda: base.survival_function(value))
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        base = self.base_dist
+        value, sign = self._pulled_back(x)
+        return self._either(sign, lambda: base.log_cdf(value), lambda: base.log_survival_function(value))
+
+    def _sf(self, x: Tensor) -> Tensor:
+        base = self.base_dist
+        value, sign = self._pulled_back(x)
+        return self._either(sign, lambda: base.survival_function(value), lambda: base.cdf(value))
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        base = self.base_dist
+        value, sign = self._pulled_back(x)
+        return self._either(sign, lambda: base.log_survival_function(value), lambda: base.log_cdf(value))
+
+    def _sign(self) -> int | Tensor:
+        return ComposeTransform(self.transforms).sign
+
+    def _push(self, x: Tensor) -> Tensor:
+        for transform in self.transforms:
+            x = transform(x)
+        return x
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        base = self.base_dist
+        return self._push(self._either(self._sign(), lambda: base.icdf(p), lambda: base.isf(p)))
+
+    def _isf(self, q: Tensor) -> Tensor:
+        base = self.base_dist
+        return self._push(self._either(self._sign(), lambda: base.isf(q), lambda: base.icdf(q)))
+
+    @property
+    def median(self) -> Tensor:
+        sign = self._sign()  # raises for maps that are not monotone
+        del sign
+        return self._push(self.base_dist.median)
+
+    @property
+    def mean(self) -> Tensor:
+        raise self._missing("mean")
+
+    @property
+    def variance(self) -> Tensor:
+        raise self._missing("variance")
+
+    @property
+    def mode(self) -> Tensor:
+        raise self._missing("mode")
+
+    def entropy(self) -> Tensor:
+        raise self._missing("entropy")
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        if not self.has_enumerate_support:
+            raise self._missing("enumerate_support")
+        return self._push(self.base_dist.enumerate_support(expand))
+
+    def __repr__(self) -> str:
+        if self._spec.params:
+            return super().__repr__()
+        return f"TransformedDistribution({self.base_dist!r}, {self.transforms!r})"

@@ -1,0 +1,121 @@
+"""Constraints: sets that parameters and values live in.
+
+A constraint is a frozen value: it can be compared, printed and used as a key. `check(value)` says,
+entry by entry, whether a value lies inside; a constraint over vectors or matrices (`event_dim` 1 or 2)
+answers once per event. `holds` is the same question about the whole tensor, answered with as few
+passes as possible, and `feasible` names a point inside.
+
+Lower-case names are the ones to use: `positive`, `simplex`, `interval(0.0, 2.0)`.
+"""
+
+from .array import (
+    CorrCholesky,
+    LowerCholesky,
+    LowerTriangular,
+    Multinomial,
+    OneHot,
+    PositiveDefinite,
+    PositiveSemidefinite,
+    Simplex,
+    Square,
+    Symmetric,
+)
+from .base import Constraint, Dependent, Independent, dependent_property, is_dependent
+from .pieces import Cat, Stack
+from .scalar import (
+    Boolean,
+    GreaterThan,
+    GreaterThanEq,
+    HalfOpenInterval,
+    IntegerGreaterThanEq,
+    IntegerInterval,
+    Interval,
+    LessThan,
+    Real,
+)
+
+dependent = Dependent()
+boolean = Boolean()
+one_hot = OneHot()
+nonnegative_integer = IntegerGreaterThanEq(0)
+positive_integer = IntegerGreaterThanEq(1)
+integer_interval = IntegerInterval
+real = Real()
+real_vector = Independent(real, 1)
+positive = GreaterThan(0.0)
+nonnegative = GreaterThanEq(0.0)
+greater_than = GreaterThan
+greater_than_eq = GreaterThanEq
+less_than = LessThan
+multinomial = Multinomial
+unit_interval = Interval(0.0, 1.0)
+interval = Interval
+half_open_interval = HalfOpenInterval
+simplex = Simplex()
+lower_triangular = LowerTriangular()
+lower_cholesky = LowerCholesky()
+corr_cholesky = CorrCholesky()
+square = Square()
+symmetric = Symmetric()
+positive_semidefinite = PositiveSemidefinite()
+positive_definite = PositiveDefinite()
+cat = Cat
+stack = Stack
+independent = Independent
+
+__all__ = [
+    "Boolean",
+    "Cat",
+    "Constraint",
+    "CorrCholesky",
+    "Dependent",
+    "GreaterThan",
+    "GreaterThanEq",
+    "HalfOpenInterval",
+    "Independent",
+    "IntegerGreaterThanEq",
+    "IntegerInterval",
+    "Interval",
+    "LessThan",
+    "LowerCholesky",
+    "LowerTriangular",
+    "Multinomial",
+    "OneHot",
+    "PositiveDefinite",
+    "PositiveSemidefinite",
+    "Real",
+    "Simplex",
+    "Square",
+    "Stack",
+    "Symmetric",
+    "boolean",
+    "cat",
+    "corr_cholesky",
+    "dependent",
+    "dependent_property",
+    "greater_than",
+    "greater_than_eq",
+    "half_open_interval",
+    "independent",
+    "integer_interval",
+    "interval",
+    "is_dependent",
+    "less_than",
+    "lower_cholesky",
+    "lower_triangular",
+    "multinomial",
+    "nonnegative",
+    "nonnegative_integer",
+    "one_hot",
+    "positive",
+    "positive_definite",
+    "positive_integer",
+    "positive_semidefinite",
+    "real",
+    "real_vector",
+    "simplex",
+    "square",
+    "stack",
+    "symmetric",
+    "unit_interval",
+]

@@ -1,0 +1,154 @@
+"""Sets of vectors and matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .base import Bound, Constraint
+
+__all__ = [
+    "CorrCholesky",
+    "LowerCholesky",
+    "LowerTriangular",
+    "Multinomial",
+    "OneHot",
+    "PositiveDefinite",
+    "PositiveSemidefinite",
+    "Simplex",
+    "Square",
+    "Symmetric",
+]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OneHot(Constraint):
+    """Vectors of zeros with a single one."""
+
+    is_discrete = True
+    event_dim = 1
+
+    def check(self, value: Tensor) -> Tensor:
+        return ((value == 0) | (value == 1)).all(-1) & (value.sum(-1) == 1)
+
+    def feasible(self, value: Tensor) -> Tensor | float:
+        return torch.eye(1, value.shape[-1], dtype=value.dtype, device=value.device)[0]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Multinomial(Constraint):
+    """Vectors of nonnegative integers that add up to at most `upper_bound`."""
+
+    upper_bound: Bound
+    is_discrete: bool = field(default=True, init=False)
+    event_dim: int = field(default=1, init=False)
+
+    def check(self, value: Tensor) -> Tensor:
+        return ((value >= 0) & (value % 1 == 0)).all(-1) & (value.sum(-1) <= self.upper_bound)
+
+    def feasible(self, value: Tensor) -> Tensor | float:
+        return 0.0
+
+
+def _tolerance(value: Tensor) -> float:
+    """How far a sum of rounded entries may miss: 1e-6 where the dtype can hold that, else its own eps."""
+    return max(1e-6, 8 * torch.finfo(value.dtype).eps) if value.is_floating_point() else 0.0
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Simplex(Constraint):
+    """Vectors of nonnegative numbers that add up to one."""
+
+    event_dim = 1
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value >= 0).all(-1) & ((value.sum(-1) - 1).abs() <= _tolerance(value))
+
+    def feasible(self, value: Tensor) -> Tensor | float:
+        return torch.full(value.shape[-1:], 1.0 / value.shape[-1], dtype=value.dtype, device=value.device)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LowerTriangular(Constraint):
+    """Square matrices with zeros above the diagonal."""
+
+    event_dim = 2
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value.tril() == value).flatten(-2).all(-1)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LowerCholesky(Constraint):
+    """Lower-triangular matrices with a positive diagonal."""
+
+    event_dim = 2
+
+    def check(self, value: Tensor) -> Tensor:
+        if value.shape[-1] != value.shape[-2]:
+            return torch.zeros(value.shape[:-2], dtype=torch.bool, device=value.device)
+        return (value.tril() == value).flatten(-2).all(-1) & (value.diagonal(dim1=-2, dim2=-1) > 0).all(-1)
+
+    def feasible(self, value: Tensor) -> Tensor | float:
+        return torch.eye(value.shape[-1], dtype=value.dtype, device=value.device)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CorrCholesky(LowerCholesky):
+    """Lower-triangular matrices with a positive diagonal and rows of length one."""
+
+    def check(self, value: Tensor) -> Tensor:
+        unit_rows = ((value * value).sum(-1) - 1).abs() <= 10 * value.shape[-1] * torch.finfo(value.dtype).eps
+        return unit_rows.all(-1) & super().check(value)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Square(Constraint):
+    """Square matrices."""
+
+    event_dim = 2
+
+    def check(self, value: Tensor) -> Tensor:
+        square = value.shape[-1] == value.shape[-2]
+        return torch.full(value.shape[:-2], square, dtype=torch.bool, device=value.device)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Symmetric(Square):
+    """Symmetric matrices, to a relative 1e-6 of their largest entry."""
+
+    def check(self, value: Tensor) -> Tensor:
+        square = super().check(value)
+        if value.shape[-1] != value.shape[-2]:
+            return square
+        largest = value.abs().amax((-2, -1), keepdim=True) if value.numel() else value
+        return square & ((value - value.mT).abs() <= _tolerance(value) * (1 + largest)).flatten(-2).all(-1)
+
+    def feasible(self, value: Tensor) -> Tensor | float:
+        return torch.eye(value.shape[-1], dtype=value.dtype, device=value.device)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PositiveSemidefinite(Symmetric):
+    """Symmetric matrices without negative eigenvalues."""
+
+    def check(self, value: Tensor) -> Tensor:
+        symmetric = super().check(value)
+        if value.shape[-1] != value.shape[-2]:
+            return symmetric
+        definite: Tensor = (torch.linalg.eigvalsh(value) >= 0).all(-1)
+        return symmetric & definite
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PositiveDefinite(Symmetric):
+    """Symmetric matrices with positive eigenvalues."""
+
+    def check(self, value: Tensor) -> Tensor:
+        symmetric = super().check(value)
+        if value.shape[-1] != value.shape[-2]:
+            return symmetric
+        factorises: Tensor = torch.linalg.cholesky_ex(value).info == 0
+        return symmetric & factorises

@@ -1,0 +1,55 @@
+"""Sets put together along a dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .base import Constraint
+
+__all__ = ["Cat", "Stack"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Cat(Constraint):
+    """Pieces along `dim`, piece `i` of length `lengths[i]` inside `cseq[i]`."""
+
+    cseq: Sequence[Constraint]
+    dim: int = 0
+    lengths: Sequence[int] | None = None
+
+    @property
+    def event_dim(self) -> int:  # type: ignore[override]  # derived here, a constant elsewhere
+        return max(c.event_dim for c in self.cseq)
+
+    @property
+    def is_discrete(self) -> bool:  # type: ignore[override]  # derived here, a constant elsewhere
+        return any(c.is_discrete for c in self.cseq)
+
+    def check(self, value: Tensor) -> Tensor:
+        lengths = [1] * len(self.cseq) if self.lengths is None else list(self.lengths)
+        pieces = torch.split(value, lengths, self.dim)
+        return self._gather([c.check(piece) for c, piece in zip(self.cseq, pieces, strict=True)], torch.cat)
+
+    def _gather(self, answers: list[Tensor], join: Callable[[list[Tensor], int], Tensor]) -> Tensor:
+        inner = max(c.event_dim for c in self.cseq)
+        if -inner <= self.dim < 0:  # the pieces lie inside the event: one answer for all of them
+            return torch.stack(answers).all(0)
+        return join(answers, self.dim if self.dim >= 0 else self.dim + inner)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Stack(Cat):
+    """Slices along `dim`, slice `i` inside `cseq[i]`."""
+
+    @property
+    def event_dim(self) -> int:  # type: ignore[override]  # the stacked dimension counts when it lies inside the event
+        inner = max(c.event_dim for c in self.cseq)
+        return inner + 1 if -inner <= self.dim < 0 else inner
+
+    def check(self, value: Tensor) -> Tensor:
+        slices = value.unbind(self.dim)
+        return self._gather([c.check(piece) for c, piece in zip(self.cseq, slices, strict=True)], torch.stack)

@@ -1,0 +1,203 @@
+"""Sets of single numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import Bound, Constraint
+
+__all__ = [
+    "Boolean",
+    "GreaterThan",
+    "GreaterThanEq",
+    "HalfOpenInterval",
+    "IntegerGreaterThanEq",
+    "IntegerInterval",
+    "Interval",
+    "LessThan",
+    "Real",
+]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Real(Constraint):
+    """Every number that is not NaN."""
+
+    def check(self, value: Tensor) -> Tensor:
+        return value == value
+
+    def holds(self, value: Tensor) -> bool:
+        if value.dim() == 0:
+            number = value.item()
+            return number == number
+        # a finite sum proves that there is no NaN, in one pass; an infinite one proves nothing
+        total = value.detach().sum().item()
+        return total - total == 0 or super().holds(value)
+
+    def feasible(self, value: Tensor) -> Tensor | float:
+        return 0.0
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Bounded(Constraint):
+    """Shared by the intervals: how to ask about a whole tensor in one pass."""
+
+    def _contains(self, low: Any, high: Any) -> Any:
+        """Whether [low, high] lies inside; written with operators, so that tensors work too."""
+        raise NotImplementedError(f"{type(self).__name__} does not define _contains(low, high).")
+
+    def _plain(self) -> bool:
+        return True
+
+    def check(self, value: Tensor) -> Tensor:
+        inside = self._contains(value, value)
+        return inside if isinstance(inside, Tensor) else torch.as_tensor(inside)
+
+    def holds(self, value: Tensor) -> bool:
+        if not self._plain():
+            return super().holds(value)
+        if value.dim() == 0:
+            number = value.item()
+            return bool(self._contains(number, number))
+        if value.numel() == 0:
+            return True
+        return self._extremes(value.detach())
+
+    def _extremes(self, value: Tensor) -> bool:
+        low, high = torch.aminmax(value)  # NaN comes through, and fails every comparison
+        return bool(self._contains(low.item(), high.item()))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class GreaterThan(_Bounded):
+    """The open half line above `lower_bound`."""
+
+    lower_bound: Bound
+
+    def _contains(self, low: Any, high: Any) -> Any:
+        return low > self.lower_bound
+
+    def _plain(self) -> bool:
+        return not isinstance(self.lower_bound, Tensor)
+
+    def _extremes(self, value: Tensor) -> bool:
+        return bool(value.min().item() > self.lower_bound)
+
+    def feasible(self, value: Tensor) -> Tensor | float:
+        return self.lower_bound + 1.0
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class GreaterThanEq(GreaterThan):
+    """The closed half line from `lower_bound`."""
+
+    def _contains(self, low: Any, high: Any) -> Any:
+        return low >= self.lower_bound
+
+    def _extremes(self, value: Tensor) -> bool:
+        return bool(value.min().item() >= self.lower_bound)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LessThan(_Bounded):
+    """The open half line below `upper_bound`."""
+
+    upper_bound: Bound
+
+    def _contains(self, low: Any, high: Any) -> Any:
+        return high < self.upper_bound
+
+    def _plain(self) -> bool:
+        return not isinstance(self.upper_bound, Tensor)
+
+    def feasible(self, value: Tensor) -> Tensor | float:
+        return self.upper_bound - 1.0
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Interval(_Bounded):
+    """The closed interval from `lower_bound` to `upper_bound`."""
+
+    lower_bound: Bound
+    upper_bound: Bound
+
+    def _contains(self, low: Any, high: Any) -> Any:
+        return (low >= self.lower_bound) & (high <= self.upper_bound)
+
+    def _plain(self) -> bool:
+        return not isinstance(self.lower_bound, Tensor) and not isinstance(self.upper_bound, Tensor)
+
+    def feasible(self, value: Tensor) -> Tensor | float:
+        return self.lower_bound + 0.5 * (self.upper_bound - self.lower_bound)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class HalfOpenInterval(Interval):
+    """The interval from `lower_bound`, included, to `upper_bound`, excluded."""
+
+    def _contains(self, low: Any, high: Any) -> Any:
+        return (low >= self.lower_bound) & (high < self.upper_bound)
+
+
+def _whole(value: Tensor) -> Tensor:
+    return value % 1 == 0
+
+
+def _all_whole(value: Tensor) -> bool:
+    if not value.is_floating_point():
+        return True
+    return value.item() % 1 == 0 if value.dim() == 0 else bool(_whole(value).all().item())
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class IntegerInterval(Interval):
+    """The integers from `lower_bound` to `upper_bound`, both included."""
+
+    is_discrete = True
+
+    def check(self, value: Tensor) -> Tensor:
+        return super().check(value) & _whole(value)
+
+    def holds(self, value: Tensor) -> bool:
+        return super().holds(value) and _all_whole(value)
+
+    def feasible(self, value: Tensor) -> Tensor | float:
+        return self.lower_bound
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class IntegerGreaterThanEq(GreaterThanEq):
+    """The integers from `lower_bound` upwards."""
+
+    is_discrete = True
+
+    def check(self, value: Tensor) -> Tensor:
+        return super().check(value) & _whole(value)
+
+    def holds(self, value: Tensor) -> bool:
+        return super().holds(value) and _all_whole(value)
+
+    def feasible(self, value: Tensor) -> Tensor | float:
+        return self.lower_bound
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Boolean(Constraint):
+    """Zero or one."""
+
+    is_discrete = True
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value == 0) | (value == 1)
+
+    def holds(self, value: Tensor) -> bool:
+        if value.dim() == 0:
+            return value.item() in (0, 1)
+        return super().holds(value)
+
+    def feasible(self, value: Tensor) -> Tensor | float:
+        return 0.0

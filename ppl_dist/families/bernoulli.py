@@ -1,0 +1,93 @@
+"""The Bernoulli distribution."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from ..constraints import boolean, real, unit_interval
+from ..distribution import Distribution
+from ..param import Param, param
+from .categorical import count_up
+
+__all__ = ["Bernoulli"]
+
+
+class Bernoulli(Distribution):
+    """Bernoulli(probs p, or logits log(p / (1-p))):  mass  p at 1,  1-p at 0.
+
+    >>> Bernoulli(probs=0.25).variance
+    tensor(0.1875)
+    """
+
+    probs: Param = param(unit_interval, derive=lambda d: d.logits.sigmoid())
+    logits: Param = param(real, derive=lambda d: d.probs.logit())
+    exactly_one = ("probs", "logits")
+    support = boolean
+    has_enumerate_support = True
+
+    @property
+    def param_shape(self) -> torch.Size:
+        """The shape of `probs`."""
+        return self._batch_shape
+
+    def _failure(self) -> Tensor:
+        """1 - p, to full relative accuracy."""
+        state = self.__dict__
+        return (-state["logits"]).sigmoid() if "logits" in state else 1 - self.probs
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        return torch.bernoulli(self.probs.expand(shape), generator=generator)
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        state = self.__dict__
+        if "logits" in state:
+            log_mass: Tensor = logsigmoid(x.mul(2).sub(1) * state["logits"])
+            return log_mass
+        # one of the two terms is log 1 = 0 with derivative zero, so that p = 0 and p = 1 need no care
+        p: Tensor = state["probs"]
+        return torch.pow(p, x).log() + (p * x.sub(1)).log1p()
+
+    def _at(self, value: float) -> Tensor:
+        return self._log_prob(torch.full_like(self.probs, value))
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return torch.where(x < 1, torch.where(x < 0, 0.0, self._failure()), 1.0)
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return torch.where(x < 1, torch.where(x < 0, -torch.inf, self._at(0.0)), 0.0)
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return torch.where(x < 1, torch.where(x < 0, 1.0, self.probs), 0.0)
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        return torch.where(x < 1, torch.where(x < 0, 0.0, self._at(1.0)), -torch.inf)
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return (p > self._failure()).to(p.dtype)
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return (q < self.probs).to(q.dtype)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.probs
+
+    @property
+    def variance(self) -> Tensor:
+        return self.probs * self._failure()
+
+    @property
+    def mode(self) -> Tensor:
+        probs = self.probs
+        return (probs >= 0.5).to(probs.dtype)
+
+    def entropy(self) -> Tensor:
+        both = torch.stack([self.probs, self._failure()])
+        entropy: Tensor = torch.special.entr(both).sum(0)
+        return entropy
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        like = self.probs
+        return count_up(torch.arange(2, dtype=like.dtype, device=like.device), self._batch_shape, expand)

@@ -1,0 +1,152 @@
+"""Distributions of proportions: the beta and the Dirichlet distribution."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..constraints import Independent, positive, simplex, unit_interval
+from ..distribution import Distribution
+from ..param import Param, param
+from ..samplers import log_standard_gamma
+from ..special import (
+    betainc,
+    betaincc,
+    betainccinv,
+    betaincinv,
+    log_beta,
+    log_betainc,
+    log_betaincc,
+    multi_log_beta,
+)
+from .edges import xlog1py, xlogy
+
+__all__ = ["Beta", "Dirichlet"]
+
+
+def _change(x: Tensor, a: Tensor, total: Tensor) -> Tensor:
+    """Zero, with the implicit derivative of a share x of Beta(a, total - a) in `a`, over 1 - x.
+
+    -(dF/da) / f keeps the quantile where it is: Figurnov, Mohamed and Mnih (2018), "Implicit reparameterization
+    gradients", eq. 5. The share of one entry moves all others in proportion.
+    """
+    slope = torch._dirichlet_grad(x, a.detach(), total.detach())
+    return (a - a.detach()) * slope
+
+
+def _peak(concentration: Tensor) -> Tensor:
+    """The mode over the last dimension; where the density has no inner maximum, the corner of the largest entry."""
+    excess = (concentration - 1).clamp(min=0)
+    total = excess.sum(-1, keepdim=True)
+    places = torch.arange(concentration.shape[-1], device=concentration.device)
+    corner = (places == concentration.argmax(-1, keepdim=True)).to(excess.dtype)
+    inner = total > 0
+    return torch.where(inner, excess / torch.where(inner, total, 1.0), corner)
+
+
+class Beta(Distribution):
+    """Beta(concentration1 a, concentration0 b):  density  x**(a-1) * (1-x)**(b-1) / B(a, b),  0 <= x <= 1.
+
+    >>> Beta(2.0, 2.0).mean
+    tensor(0.5000)
+    """
+
+    concentration1: Param = param(positive)
+    concentration0: Param = param(positive)
+    support = unit_interval
+    has_rsample = True
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        a, b = self.concentration1.expand(shape), self.concentration0.expand(shape)
+        odds = log_standard_gamma(a.detach(), generator) - log_standard_gamma(b.detach(), generator)
+        facts = torch.finfo(odds.dtype)
+        x = odds.sigmoid().clamp(facts.tiny, 1 - facts.eps / 2)
+        if not torch.is_grad_enabled():
+            return x
+        y = (-odds).sigmoid().clamp(facts.tiny, 1 - facts.eps / 2)
+        return x + y * _change(x, a, a + b) - x * _change(y, b, a + b)
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        a, b = self.concentration1, self.concentration0
+        normalizer = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
+        return xlogy(a - 1, x) + xlog1py(b - 1, x) - normalizer
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return betainc(self.concentration1, self.concentration0, x)
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return log_betainc(self.concentration1, self.concentration0, x)
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return betaincc(self.concentration1, self.concentration0, x)
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        return log_betaincc(self.concentration1, self.concentration0, x)
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return betaincinv(self.concentration1, self.concentration0, p)
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return betainccinv(self.concentration1, self.concentration0, q)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.concentration1 / (self.concentration1 + self.concentration0)
+
+    @property
+    def variance(self) -> Tensor:
+        a, b = self.concentration1, self.concentration0
+        n = a + b
+        return (a / n) * (b / n) / (n + 1)
+
+    @property
+    def mode(self) -> Tensor:
+        return _peak(torch.stack([self.concentration1, self.concentration0], -1))[..., 0]
+
+    def entropy(self) -> Tensor:
+        a, b = self.concentration1, self.concentration0
+        inner = (a + b - 2) * torch.digamma(a + b) - (a - 1) * torch.digamma(a) - (b - 1) * torch.digamma(b)
+        return log_beta(a, b) + inner
+
+
+class Dirichlet(Distribution):
+    """Dirichlet(concentration a):  density  prod_i x_i**(a_i-1) / B(a),  x on the simplex.
+
+    >>> Dirichlet([1.0, 3.0]).mean
+    tensor([0.2500, 0.7500])
+    """
+
+    concentration: Param = param(Independent(positive, 1))
+    support = simplex
+    has_rsample = True
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        a = self.concentration.expand(shape)
+        x = log_standard_gamma(a.detach(), generator).softmax(-1).clamp(min=torch.finfo(a.dtype).tiny)
+        if not torch.is_grad_enabled():
+            return x
+        moves = _change(x, a, a.sum(-1, keepdim=True).expand(shape))
+        return x + moves - x * moves.sum(-1, keepdim=True)
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        a = self.concentration
+        return (xlogy(a - 1, x) - torch.lgamma(a)).sum(-1) + torch.lgamma(a.sum(-1))
+
+    @property
+    def mean(self) -> Tensor:
+        return self.concentration / self.concentration.sum(-1, keepdim=True)
+
+    @property
+    def variance(self) -> Tensor:
+        n = self.concentration.sum(-1, keepdim=True)
+        share = self.concentration / n
+        return share * ((n - self.concentration) / n) / (n + 1)
+
+    @property
+    def mode(self) -> Tensor:
+        return _peak(self.concentration)
+
+    def entropy(self) -> Tensor:
+        a = self.concentration
+        n, k = a.sum(-1), a.shape[-1]
+        return multi_log_beta(a) + (n - k) * torch.digamma(n) - ((a - 1) * torch.digamma(a)).sum(-1)

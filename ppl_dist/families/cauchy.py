@@ -1,0 +1,162 @@
+"""The Cauchy distribution and its right half."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..combine.transformed import TransformedDistribution
+from ..constraints import nonnegative, positive, real
+from ..distribution import Distribution
+from ..param import Param, param
+from ..samplers import standard_uniform
+from ..transforms import AbsTransform
+from .edges import log_of
+
+__all__ = ["Cauchy", "HalfCauchy"]
+
+LOG_PI = math.log(math.pi)
+LOG_2 = math.log(2)
+HALF_PI = math.pi / 2
+
+
+def _tan_quarter(p: Tensor) -> Tensor:
+    """tan(p pi/2) for p in [0, 1], through the cotangent above one half, where 1 - p is exact."""
+    low = p < 0.5
+    near, far = torch.where(low, p, 0.0), torch.where(low, 0.5, 1 - p)
+    return torch.where(low, (HALF_PI * near).tan(), (HALF_PI * far).tan().reciprocal())
+
+
+class Cauchy(Distribution):
+    """Cauchy(loc m, scale s):  density  1 / (pi s (1 + ((x - m) / s)**2)),  x real.
+
+    >>> Cauchy(0.0, 1.0).cdf(1.0)
+    tensor(0.7500)
+    """
+
+    loc: Param = param(real)
+    scale: Param = param(positive)
+    support = real
+    has_rsample = True
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        u = standard_uniform(shape, self.loc, generator)
+        return torch.addcmul(self.loc, self.scale, (math.pi * (u - 0.5)).tan())
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        # s^2 + (x - m)^2 under a root: the square alone overflows long before its logarithm is large
+        return torch.sub(self.scale.log() - LOG_PI, torch.hypot(self.scale, x - self.loc).log(), alpha=2)
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return torch.atan2(self.scale, self.loc - x) / math.pi
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return torch.atan2(self.scale, x - self.loc) / math.pi
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return log_of(self._cdf(x), self._sf(x))
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        return log_of(self._sf(x), self._cdf(x))
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return self.loc + self.scale * self._standard_icdf(p)
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return self.loc - self.scale * self._standard_icdf(q)
+
+    def _standard_icdf(self, p: Tensor) -> Tensor:
+        low = p < 0.5  # -cot(pi p), from the end that is near; p - 1/2 loses the digits of a small p
+        side = torch.where(low, p, 1 - p)
+        middle = (p - 0.5).abs() < 0.25
+        near = (math.pi * torch.where(middle, p - 0.5, 0.0)).tan()
+        far = (math.pi * torch.where(middle, 0.25, side)).tan().reciprocal()
+        return torch.where(middle, near, torch.where(low, -far, far))
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.full_like(self.loc, torch.nan)
+
+    @property
+    def variance(self) -> Tensor:
+        return torch.full_like(self.loc, torch.inf)
+
+    @property
+    def mode(self) -> Tensor:
+        return self.loc
+
+    @property
+    def median(self) -> Tensor:
+        return self.loc
+
+    def entropy(self) -> Tensor:
+        return self.scale.log() + math.log(4 * math.pi)
+
+
+class HalfCauchy(TransformedDistribution):
+    """HalfCauchy(scale s):  density  2 / (pi s (1 + (x / s)**2)),  x >= 0; |z| for z ~ Cauchy(0, s).
+
+    >>> HalfCauchy(1.0).median
+    tensor(1.)
+    """
+
+    scale: Param = param(positive)
+    support = nonnegative
+    transforms = [AbsTransform()]  # noqa: RUF012  # a constant of the class, as the base class stores it
+    has_rsample = True
+    has_enumerate_support = False
+
+    @property
+    def base_dist(self) -> Cauchy:
+        return Cauchy(torch.zeros_like(self.scale), self.scale, validate_args=False)
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        return self.scale * (HALF_PI * standard_uniform(shape, self.scale, generator)).tan()
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        return torch.sub(self.scale.log() + (LOG_2 - LOG_PI), torch.hypot(self.scale, x).log(), alpha=2)
+
+    def rsample_and_log_prob(
+        self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return Distribution.rsample_and_log_prob(self, sample_shape, generator=generator)
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return torch.atan2(x, self.scale) / HALF_PI
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return torch.atan2(self.scale, x) / HALF_PI
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return log_of(self._cdf(x), self._sf(x))
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        return log_of(self._sf(x), self._cdf(x))
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return self.scale * _tan_quarter(p)
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return self.scale / _tan_quarter(q)
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.full_like(self.scale, torch.inf)
+
+    @property
+    def variance(self) -> Tensor:
+        return torch.full_like(self.scale, torch.inf)
+
+    @property
+    def mode(self) -> Tensor:
+        return torch.zeros_like(self.scale)
+
+    @property
+    def median(self) -> Tensor:
+        return self.scale
+
+    def entropy(self) -> Tensor:
+        return self.scale.log() + math.log(2 * math.pi)

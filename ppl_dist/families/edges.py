@@ -1,0 +1,28 @@
+"""Logarithms that keep their accuracy and their derivatives at the edges of a support."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["log_of", "xlog1py", "xlogy"]
+
+
+def xlogy(c: Tensor, x: Tensor) -> Tensor:
+    """c * log(x) for x >= 0, and 0 where both are 0, with zero derivatives there.
+
+    The library's function has the value, but its derivative in x is 0/0 at that point.
+    """
+    return torch.xlogy(c, x + (torch.hypot(c, x) == 0))
+
+
+def xlog1py(c: Tensor, x: Tensor) -> Tensor:
+    """c * log(1 - x) for 0 <= x <= 1, and 0 where c = 0 and x = 1, with zero derivatives there."""
+    product: Tensor = torch.special.xlog1py(c, (torch.hypot(c, x - 1) == 0).to(x.dtype) - x)
+    return product
+
+
+def log_of(p: Tensor, q: Tensor) -> Tensor:
+    """log p given q = 1 - p, from whichever of the two is small."""
+    small = p < 0.5
+    return torch.where(small, torch.where(small, p, 0.5).log(), (-torch.where(small, 0.5, q)).log1p())

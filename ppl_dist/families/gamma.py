@@ -1,0 +1,131 @@
+"""The gamma distribution and its special case, the exponential distribution."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..constraints import nonnegative, positive
+from ..distribution import Distribution
+from ..param import Param, param
+from ..samplers import moved_inside, standard_exponential
+from ..special import gammainc, gammaincc, gammainccinv, gammaincinv, log1mexp, log_gammainc, log_gammaincc
+from .edges import xlogy
+
+__all__ = ["Exponential", "Gamma"]
+
+
+class Gamma(Distribution):
+    """Gamma(concentration a, rate b):  density  b**a / G(a) * x**(a-1) * exp(-b*x),  x >= 0.
+
+    >>> Gamma(2.0, 1.0).mean
+    tensor(2.)
+    """
+
+    concentration: Param = param(positive)
+    rate: Param = param(positive)
+    support = nonnegative
+    has_rsample = True
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        draws = torch._standard_gamma(self.concentration.expand(shape), generator=generator) / self.rate
+        return moved_inside(draws, torch.finfo(draws.dtype).tiny)
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        a, b = self.concentration, self.rate
+        return torch.addcmul(torch.xlogy(a, b), b, x, value=-1) + xlogy(a - 1, x) - torch.lgamma(a)
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return gammainc(self.concentration, self.rate * x)
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return log_gammainc(self.concentration, self.rate * x)
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return gammaincc(self.concentration, self.rate * x)
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        return log_gammaincc(self.concentration, self.rate * x)
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return gammaincinv(self.concentration, p) / self.rate
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return gammainccinv(self.concentration, q) / self.rate
+
+    @property
+    def mean(self) -> Tensor:
+        return self.concentration / self.rate
+
+    @property
+    def variance(self) -> Tensor:
+        return self.concentration / self.rate.square()
+
+    @property
+    def mode(self) -> Tensor:
+        return (self.concentration - 1).clamp(min=0) / self.rate
+
+    def entropy(self) -> Tensor:
+        a = self.concentration
+        return a - self.rate.log() + torch.lgamma(a) + (1 - a) * torch.digamma(a)
+
+
+class Exponential(Distribution):
+    """Exponential(rate r):  density  r * exp(-r*x),  x >= 0.
+
+    >>> Exponential(2.0).mean
+    tensor(0.5000)
+    """
+
+    rate: Param = param(positive)
+    support = nonnegative
+    has_rsample = True
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        return standard_exponential(shape, self.rate, generator) / self.rate
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        return torch.addcmul(self.rate.log(), self.rate, x, value=-1)
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return -(-self.rate * x).expm1()
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return log1mexp(-self.rate * x)
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return (-self.rate * x).exp()
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        return -self.rate * x
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return -(-p).log1p() / self.rate
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return -q.log() / self.rate
+
+    @property
+    def mean(self) -> Tensor:
+        return self.rate.reciprocal()
+
+    @property
+    def stddev(self) -> Tensor:
+        return self.rate.reciprocal()
+
+    @property
+    def variance(self) -> Tensor:
+        return self.rate.square().reciprocal()
+
+    @property
+    def mode(self) -> Tensor:
+        return torch.zeros_like(self.rate)
+
+    @property
+    def median(self) -> Tensor:
+        return self.rate.reciprocal() * math.log(2)
+
+    def entropy(self) -> Tensor:
+        return 1 - self.rate.log()

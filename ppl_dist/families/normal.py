@@ -1,0 +1,231 @@
+"""The normal distribution and what follows from it by exp and |.|."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..combine.transformed import TransformedDistribution
+from ..constraints import nonnegative, positive, real
+from ..distribution import Distribution
+from ..param import Param, param
+from ..samplers import standard_normal
+from ..special import log_ndtr, ndtr, ndtri
+from ..transforms import AbsTransform, ExpTransform
+from .edges import log_of
+
+__all__ = ["HalfNormal", "LogNormal", "Normal"]
+
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+HALF_LOG_HALF_PI = 0.5 * math.log(math.pi / 2)
+LOG_2 = math.log(2)
+SQRT_2 = math.sqrt(2)
+UPPER_QUARTILE = 0.6744897501960817  # of the standard normal distribution
+
+
+class Normal(Distribution):
+    """Normal(loc m, scale s):  density  exp(-((x - m) / s)**2 / 2) / (s sqrt(2 pi)),  x real.
+
+    >>> Normal(0.0, 1.0).log_prob(0.0)
+    tensor(-0.9189)
+    """
+
+    loc: Param = param(real)
+    scale: Param = param(positive)
+    support = real
+    has_rsample = True
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        return torch.addcmul(self.loc, self.scale, standard_normal(shape, self.loc, generator))
+
+    def rsample_and_log_prob(
+        self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        # log p(m + s e) = -e**2/2 - log s + const: the way through x and m cancels, in value and in gradient
+        noise = standard_normal(self._extended_shape(sample_shape), self.loc, generator)
+        value = torch.addcmul(self.loc, self.scale, noise)
+        return value, torch.addcmul(-HALF_LOG_2PI - self.scale.log(), noise, noise, value=-0.5)
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        z = (x - self.loc) / self.scale
+        return torch.addcmul(-HALF_LOG_2PI - self.scale.log(), z, z, value=-0.5)
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return ndtr((x - self.loc) / self.scale)
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return log_ndtr((x - self.loc) / self.scale)
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return ndtr((self.loc - x) / self.scale)
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        return log_ndtr((self.loc - x) / self.scale)
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return self.loc + self.scale * ndtri(p)
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return self.loc - self.scale * ndtri(q)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def mode(self) -> Tensor:
+        return self.loc
+
+    @property
+    def median(self) -> Tensor:
+        return self.loc
+
+    @property
+    def stddev(self) -> Tensor:
+        return self.scale
+
+    @property
+    def variance(self) -> Tensor:
+        return self.scale.square()
+
+    def entropy(self) -> Tensor:
+        return 0.5 + HALF_LOG_2PI + self.scale.log()
+
+
+class LogNormal(TransformedDistribution):
+    """LogNormal(loc m, scale s):  density  exp(-((log x - m) / s)**2 / 2) / (x s sqrt(2 pi)),  x > 0.
+
+    >>> LogNormal(0.0, 1.0).median
+    tensor(1.)
+    """
+
+    loc: Param = param(real)
+    scale: Param = param(positive)
+    support = positive
+    transforms = [ExpTransform()]  # noqa: RUF012  # a constant of the class, as the base class stores it
+    has_rsample = True
+    has_enumerate_support = False
+
+    @property
+    def base_dist(self) -> Normal:
+        return Normal(self.loc, self.scale, validate_args=False)
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        return torch.addcmul(self.loc, self.scale, standard_normal(shape, self.loc, generator)).exp()
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        log_x = x.log()
+        z = (log_x - self.loc) / self.scale
+        return torch.addcmul(-HALF_LOG_2PI - self.scale.log(), z, z, value=-0.5) - log_x
+
+    def _z(self, x: Tensor) -> Tensor:
+        inside = x > 0  # at 0 the answer is a constant: the derivatives of log would be 0 * inf
+        return torch.where(inside, (torch.where(inside, x, 1.0).log() - self.loc) / self.scale, -torch.inf)
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return ndtr(self._z(x))
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return log_ndtr(self._z(x))
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return ndtr(-self._z(x))
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        return log_ndtr(-self._z(x))
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return (self.loc + self.scale * ndtri(p)).exp()
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return (self.loc - self.scale * ndtri(q)).exp()
+
+    @property
+    def mean(self) -> Tensor:
+        return (self.loc + 0.5 * self.scale.square()).exp()
+
+    @property
+    def variance(self) -> Tensor:
+        v = self.scale.square()
+        return v.expm1() * (2 * self.loc + v).exp()
+
+    @property
+    def mode(self) -> Tensor:
+        return (self.loc - self.scale.square()).exp()
+
+    @property
+    def median(self) -> Tensor:
+        return self.loc.exp()
+
+    def entropy(self) -> Tensor:
+        return 0.5 + HALF_LOG_2PI + self.scale.log() + self.loc
+
+
+class HalfNormal(TransformedDistribution):
+    """HalfNormal(scale s):  density  sqrt(2 / pi) / s * exp(-(x / s)**2 / 2),  x >= 0; |z| for z ~ Normal(0, s).
+
+    >>> HalfNormal(1.0).mode
+    tensor(0.)
+    """
+
+    scale: Param = param(positive)
+    support = nonnegative
+    transforms = [AbsTransform()]  # noqa: RUF012  # a constant of the class, as the base class stores it
+    has_rsample = True
+    has_enumerate_support = False
+
+    @property
+    def base_dist(self) -> Normal:
+        return Normal(torch.zeros_like(self.scale), self.scale, validate_args=False)
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        return standard_normal(shape, self.scale, generator).abs() * self.scale
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        z = x / self.scale
+        return torch.addcmul(-HALF_LOG_HALF_PI - self.scale.log(), z, z, value=-0.5)
+
+    def rsample_and_log_prob(
+        self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return Distribution.rsample_and_log_prob(self, sample_shape, generator=generator)
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return torch.erf(x / (SQRT_2 * self.scale))
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return log_of(self._cdf(x), self._sf(x))
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return 2 * ndtr(-x / self.scale)
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        return log_ndtr(-x / self.scale) + LOG_2
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return SQRT_2 * self.scale * torch.erfinv(p)
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return -self.scale * ndtri(0.5 * q)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.scale * math.sqrt(2 / math.pi)
+
+    @property
+    def variance(self) -> Tensor:
+        return self.scale.square() * (1 - 2 / math.pi)
+
+    @property
+    def mode(self) -> Tensor:
+        return torch.zeros_like(self.scale)
+
+    @property
+    def median(self) -> Tensor:
+        return self.scale * UPPER_QUARTILE
+
+    def entropy(self) -> Tensor:
+        return 0.5 + HALF_LOG_HALF_PI + self.scale.log()

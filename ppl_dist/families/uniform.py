@@ -1,0 +1,71 @@
+"""The uniform distribution on an interval."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..constraints import dependent_property, greater_than, interval, real
+from ..distribution import Distribution
+from ..param import Param, param
+from .edges import log_of
+
+__all__ = ["Uniform"]
+
+
+class Uniform(Distribution):
+    """Uniform(low l, high h):  density  1 / (h - l),  l <= x <= h.
+
+    >>> Uniform(0.0, 4.0).mean
+    tensor(2.)
+    """
+
+    low: Param = param(real)
+    high: Param = param(real, within=lambda d: greater_than(d.low))
+    has_rsample = True
+
+    @dependent_property
+    def support(self) -> Any:
+        return interval(self.low, self.high)
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        draws = torch.rand(shape, dtype=self.low.dtype, device=self.low.device, generator=generator)
+        return torch.addcmul(self.low, draws, self.high - self.low)
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        return x.mul(0).sub((self.high - self.low).log())  # x gives its shape, and its derivative, which is zero
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return (x - self.low) / (self.high - self.low)
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return (self.high - x) / (self.high - self.low)
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return log_of(self._cdf(x), self._sf(x))
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        return log_of(self._sf(x), self._cdf(x))
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return self.low + p * (self.high - self.low)
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return self.high - q * (self.high - self.low)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.low + 0.5 * (self.high - self.low)
+
+    @property
+    def variance(self) -> Tensor:
+        return (self.high - self.low).square() / 12
+
+    @property
+    def mode(self) -> Tensor:
+        return self.mean  # the density is flat: every point is one
+
+    def entropy(self) -> Tensor:
+        return (self.high - self.low).log()

@@ -1,0 +1,129 @@
+"""What a distribution does as a value: expand, index, move, copy, and be a tree of tensors.
+
+All of it follows from the declared parameters. It keeps the type of the family and copies no memory. Distributions
+around another one override the few methods that involve it (`combine.wrapper`).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self, dataclass_transform
+
+import torch
+from torch import Tensor
+
+from .param import Spec, param, static
+from .shapes import EMPTY, broadcast_shapes, size_of
+
+__all__ = ["Rebuildable"]
+
+
+@dataclass_transform(field_specifiers=(param, static))  # here, so that the fields of `Distribution` itself count
+class Rebuildable:
+    """The base of `Distribution` that knows how to make another instance out of this one."""
+
+    _spec: ClassVar[Spec]
+    _batch_shape: torch.Size = EMPTY
+    _event_shape: torch.Size = EMPTY
+    _validate_args: bool | None = None
+
+    def _stored(self) -> dict[str, tuple[Tensor, int]]:
+        """The declared parameters this instance holds, each with its event dimensions."""
+        state = self.__dict__
+        return {name: (state[name], p.event_dim(state)) for name, p in self._spec.params.items() if name in state}
+
+    def _replace(self, values: Mapping[str, Any], batch_shape: torch.Size) -> Self:
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        new.__dict__.update(values)
+        new._batch_shape = batch_shape
+        return new
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+        """The same family with batch shape `batch_shape`; no memory is copied, the type is kept."""
+        batch = size_of(batch_shape)
+        if not self._spec.params:
+            return self._expand_undeclared(batch)
+        values: dict[str, Tensor] = {}
+        try:
+            for name, (value, dims) in self._stored().items():
+                full = batch + value.shape[value.dim() - dims :]
+                values[name] = value if value.shape == full else value.expand(full)
+        except RuntimeError:
+            raise ValueError(
+                f"{type(self).__name__}: batch shape {tuple(self._batch_shape)} does not expand to {tuple(batch)}. "
+                f"Sizes must be equal or 1, counted from the right."
+            ) from None
+        if _instance is None:
+            return self._replace(values, batch)
+        _instance.__dict__.update(values)
+        _instance._batch_shape, _instance._event_shape = batch, self._event_shape
+        _instance._validate_args = self._validate_args
+        return _instance
+
+    def _expand_undeclared(self, batch_shape: torch.Size) -> Any:
+        """Expand a distribution that does not declare its parameters."""
+        raise NotImplementedError(f"{type(self).__name__} does not define expand(batch_shape).")
+
+    def expand_by(self, sample_shape: Sequence[int]) -> Any:
+        """`expand` to `sample_shape + batch_shape`."""
+        return self.expand(size_of(sample_shape) + self._batch_shape)
+
+    def __getitem__(self, index: Any) -> Self:
+        """Index the batch dimensions."""
+        index = index if isinstance(index, tuple) else (index,)
+        probe = torch.empty(self._batch_shape, device="meta")[tuple(_meta_index(i) for i in index)]
+        values = {}
+        for name, (value, dims) in self._stored().items():
+            tail = (slice(None),) * dims if Ellipsis in [i for i in index if not isinstance(i, Tensor)] else ()
+            values[name] = value[index + tail]
+        return self._replace(values, probe.shape)
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """The same distribution on another device or with another dtype, as `Tensor.to` takes them."""
+        new = object.__new__(type(self))
+        for name, value in self.__dict__.items():
+            moves = isinstance(value, Rebuildable) or (isinstance(value, Tensor) and value.is_floating_point())
+            new.__dict__[name] = value.to(*args, **kwargs) if moves else value
+        return new
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        new = object.__new__(type(self))
+        memo[id(self)] = new
+        for name, value in self.__dict__.items():
+            graph = isinstance(value, Tensor) and not value.is_leaf  # torch refuses to deep-copy these
+            new.__dict__[name] = value.clone() if graph else copy.deepcopy(value, memo)
+        return new
+
+    @classmethod
+    def _flatten(cls, value: Rebuildable) -> tuple[list[Any], Any]:
+        """The tree form: tensors and inner distributions are children, all else is structure."""
+        state = dict(value.__dict__)
+        names = state.pop("_placeholders", None)  # torch builds trees of ints from the same structure
+        if names is None:
+            names = tuple(k for k, v in state.items() if isinstance(v, Tensor | Rebuildable))
+        rest = tuple((k, v) for k, v in state.items() if k not in names)
+        return [state[k] for k in names], (names, rest)
+
+    @classmethod
+    def _unflatten(cls, children: Any, context: Any) -> Self:
+        names, rest = context
+        new = object.__new__(cls)
+        new.__dict__.update(rest)
+        new.__dict__.update(zip(names, children, strict=True))
+        if all(isinstance(new.__dict__[name], Tensor | Rebuildable) for name in names):
+            new._refresh_batch_shape()
+        else:
+            new.__dict__["_placeholders"] = names
+        return new
+
+    def _refresh_batch_shape(self) -> None:
+        """After a transformation has changed the children (vmap removes a dimension), read B off them again."""
+        stored = self._stored()
+        if stored and all(isinstance(value, Tensor) for value, _ in stored.values()):
+            self._batch_shape = broadcast_shapes([v.shape[: v.dim() - dims] for v, dims in stored.values()])
+
+
+def _meta_index(index: Any) -> Any:
+    return torch.empty_like(index, device="meta") if isinstance(index, Tensor) and index.dtype != torch.bool else index

@@ -1,0 +1,78 @@
+"""Shapes: S (sample) + B (batch) + E (event), and the few operations on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["broadcast_error", "broadcast_shapes", "size_of", "sum_rightmost", "unexpanded", "unflatten_mask"]
+
+EMPTY = torch.Size()
+
+
+def size_of(shape: Sequence[int] | torch.Size | int) -> torch.Size:
+    """`shape` as a `torch.Size`; a bare int means one dimension.
+
+    Raises:
+        TypeError: `shape` is neither an int nor a sequence of ints.
+    """
+    if type(shape) is torch.Size:
+        return shape
+    if isinstance(shape, int):
+        return torch.Size((shape,))
+    try:
+        return torch.Size(shape)
+    except TypeError as error:
+        error.add_note(f"sample_shape: expected a sequence of ints, got {shape!r}. Try sample_shape=(10,).")
+        raise
+
+
+def sum_rightmost(value: Tensor, dims: int) -> Tensor:
+    """Sum out the last `dims` dimensions."""
+    if dims == 0:
+        return value
+    return value.sum(tuple(range(-dims, 0)))
+
+
+def unflatten_mask(mask: Tensor, dims: int) -> Tensor:
+    """Append `dims` dimensions of size one, so that a batch mask broadcasts over events."""
+    return mask.reshape(mask.shape + (1,) * dims) if dims else mask
+
+
+def unexpanded(value: Tensor, dims: int) -> Tensor:
+    """`value` with its expanded (zero-stride) dimensions back at size one, the last `dims` left as they are."""
+    for dim in range(value.dim() - dims):
+        if value.shape[dim] > 1 and value.stride(dim) == 0:
+            value = value.narrow(dim, 0, 1)
+    return value
+
+
+def broadcast_shapes(shapes: Sequence[torch.Size]) -> torch.Size:
+    """The common shape, in plain Python: several times faster than the library call for short shapes.
+
+    Raises:
+        ValueError: two sizes differ and neither is one.
+    """
+    first = shapes[0]
+    if all(shape == first for shape in shapes[1:]):
+        return first
+    out: list[int] = [1] * max(len(shape) for shape in shapes)
+    for shape in shapes:
+        offset = len(out) - len(shape)
+        for index, size in enumerate(shape, start=offset):
+            if size != 1 and size != out[index]:
+                if out[index] != 1:
+                    raise ValueError(f"shapes {', '.join(str(tuple(s)) for s in shapes)} do not broadcast.")
+                out[index] = size
+    return torch.Size(out)
+
+
+def broadcast_error(family: str, shapes: dict[str, torch.Size]) -> ValueError:
+    """The message for parameters whose batch shapes do not broadcast."""
+    listed = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
+    return ValueError(
+        f"{family}: batch shapes do not broadcast: {listed}. Sizes must be equal or 1, counted from the right; "
+        f"try unsqueeze(-1) on one of them."
+    )

@@ -1,0 +1,154 @@
+"""The transform base: a differentiable map with a known log-Jacobian.
+
+An author writes three lines of mathematics: `_call(x)`, `_inverse(y)` and `_log_det(x, y)`, and says
+what the domain and codomain are. `call_and_log_det` does both directions of work in one pass and
+may be overridden where they share terms. Everything else (inverse view, cache, composition, shapes)
+is derived here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..constraints import Constraint, dependent
+
+__all__ = ["Transform"]
+
+
+class Transform:
+    """A map from `domain` to `codomain`.
+
+    Attributes:
+        domain: the constraint its inputs satisfy.
+        codomain: the constraint its outputs satisfy.
+        bijective: whether it has an inverse and a log-det.
+
+    Args:
+        cache_size: 1 keeps the last pair (x, y), so that `inv` of an output just computed is exact.
+    """
+
+    bijective: ClassVar[bool] = False
+    domain: Constraint = dependent
+    codomain: Constraint = dependent
+
+    def __init__(self, cache_size: int = 0) -> None:
+        if cache_size not in (0, 1):
+            raise ValueError(f"{type(self).__name__}: cache_size must be 0 or 1, got {cache_size!r}.")
+        self._cache_size = cache_size
+        self._cached: tuple[Tensor, Tensor] | None = None
+
+    # what an author writes ---------------------------------------------------
+
+    def _call(self, x: Tensor) -> Tensor:
+        """Hook: y = f(x)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define _call(x).")
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        """Hook: x with f(x) = y."""
+        raise NotImplementedError(f"{type(self).__name__} has no inverse.")
+
+    def _log_det(self, x: Tensor, y: Tensor) -> Tensor:
+        """Hook: log|det df/dx|, one number per event of the domain."""
+        raise NotImplementedError(f"{type(self).__name__} has no log_abs_det_jacobian.")
+
+    # what callers use --------------------------------------------------------
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """y = f(x)."""
+        if not self._cache_size:
+            return self._call(x)
+        if self._cached is not None and self._cached[0] is x:
+            return self._cached[1]
+        y = self._call(x)
+        self._cached = x, y
+        return y
+
+    def _inv_call(self, y: Tensor) -> Tensor:
+        if self._cache_size and self._cached is not None and self._cached[1] is y:
+            return self._cached[0]
+        x = self._inverse(y)
+        if self._cache_size:
+            self._cached = x, y
+        return x
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        """log|det df/dx| at x, given y = f(x): the shape of x less the event dimensions."""
+        return self._log_det(x, y)
+
+    def call_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(f(x), log|det df/dx|), in one pass where the two share work."""
+        y = self(x)
+        return y, self.log_abs_det_jacobian(x, y)
+
+    @property
+    def inv(self) -> Transform:
+        """The inverse as a transform; `t.inv.inv is t`."""
+        from .inverse import InverseTransform
+
+        return InverseTransform(self)
+
+    @property
+    def sign(self) -> int | Tensor:
+        """+1 where the map increases, -1 where it decreases; defined for elementwise monotone maps."""
+        raise NotImplementedError(f"{type(self).__name__} has no sign: it is not a monotone map of numbers.")
+
+    @property
+    def event_dim(self) -> int:
+        """How many rightmost dimensions one application consumes (the larger of domain and codomain)."""
+        return max(self.domain.event_dim, self.codomain.event_dim)
+
+    @property
+    def cache_size(self) -> int:
+        """0, or 1 when the last pair is kept."""
+        return self._cache_size
+
+    def with_cache(self, cache_size: int = 1) -> Transform:
+        """The same map with another cache size."""
+        if self._cache_size == cache_size:
+            return self
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        new._cache_size, new._cached = cache_size, None
+        return new
+
+    def forward_shape(self, shape: torch.Size) -> torch.Size:
+        """The shape of f(x) for x of this shape."""
+        return torch.Size(shape)
+
+    def inverse_shape(self, shape: torch.Size) -> torch.Size:
+        """The shape of x for f(x) of this shape."""
+        return torch.Size(shape)
+
+    def _parameters(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("_cache_size", "_cached")}
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other) or not isinstance(other, Transform):
+            return False
+        mine, theirs = self._parameters(), other._parameters()
+        return mine.keys() == theirs.keys() and all(_same(mine[k], theirs[k]) for k in mine)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={_short(value)}" for name, value in self._parameters().items())
+        return f"{type(self).__name__}({shown})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cached": None}
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return bool(torch.equal(torch.as_tensor(a), torch.as_tensor(b)))
+    return bool(a == b)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.item():.6g}" if value.dim() == 0 else f"tensor{tuple(value.shape)}"
+    return repr(value)

@@ -1,0 +1,160 @@
+"""Transforms of vectors and matrices."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid, pad
+
+from .. import constraints
+from .transform import Transform
+
+__all__ = [
+    "CorrCholeskyTransform",
+    "LowerCholeskyTransform",
+    "PositiveDefiniteTransform",
+    "SoftmaxTransform",
+    "StickBreakingTransform",
+]
+
+
+class SoftmaxTransform(Transform):
+    """y = exp(x) / sum(exp(x)) over the last dimension; onto the simplex, not one to one."""
+
+    domain = constraints.real_vector
+    codomain = constraints.simplex
+
+    def _call(self, x: Tensor) -> Tensor:
+        return x.softmax(-1)
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return y.log()
+
+
+class StickBreakingTransform(Transform):
+    """From n - 1 real numbers to the simplex of n: each breaks off a share of what is left of the stick.
+
+    Share i is sigmoid(x_i - log(n - i)), counted from i = 0 with n - 1 numbers left to place, so that
+    x = 0 gives the centre.
+    """
+
+    domain = constraints.real_vector
+    codomain = constraints.simplex
+    bijective = True
+
+    def _logits(self, x: Tensor) -> Tensor:
+        n = x.shape[-1]
+        return x - torch.arange(n, 0, -1, dtype=x.dtype, device=x.device).log()
+
+    def _call(self, x: Tensor) -> Tensor:
+        z = self._logits(x)
+        left = logsigmoid(-z).cumsum(-1)  # log of what remains after each break
+        pieces = logsigmoid(z) + pad(left, (1, 0))[..., :-1]
+        return torch.cat([pieces.exp(), left[..., -1:].exp()], -1)
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        # what remains after break i is the sum of the later pieces: no 1 - cumsum, which cancels
+        left = y.flip(-1).cumsum(-1).flip(-1)[..., 1:]
+        n = y.shape[-1] - 1
+        shift = torch.arange(n, 0, -1, dtype=y.dtype, device=y.device).log()
+        return y[..., :-1].log() - left.log() + shift
+
+    def _log_det(self, x: Tensor, y: Tensor) -> Tensor:
+        z = self._logits(x)
+        left = logsigmoid(-z).cumsum(-1)
+        # dy_i/dx_i = left_before * s (1 - s), a triangular Jacobian
+        return (pad(left, (1, 0))[..., :-1] + logsigmoid(z) + logsigmoid(-z)).sum(-1)
+
+    def forward_shape(self, shape: torch.Size) -> torch.Size:
+        return torch.Size((*shape[:-1], shape[-1] + 1))
+
+    def inverse_shape(self, shape: torch.Size) -> torch.Size:
+        return torch.Size((*shape[:-1], shape[-1] - 1))
+
+
+class LowerCholeskyTransform(Transform):
+    """Keeps the strict lower triangle and exponentiates the diagonal.
+
+    From square matrices; the entries above the diagonal are ignored, and `inv` answers zeros there.
+    """
+
+    domain = constraints.independent(constraints.real, 2)
+    codomain = constraints.lower_cholesky
+
+    def _call(self, x: Tensor) -> Tensor:
+        return x.tril(-1) + x.diagonal(dim1=-2, dim2=-1).exp().diag_embed()
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return y.tril(-1) + y.diagonal(dim1=-2, dim2=-1).log().diag_embed()
+
+
+class PositiveDefiniteTransform(Transform):
+    """y = L L^T with L = LowerCholeskyTransform()(x); like that transform, blind to entries above the diagonal."""
+
+    domain = constraints.independent(constraints.real, 2)
+    codomain = constraints.positive_definite
+
+    def _call(self, x: Tensor) -> Tensor:
+        factor = LowerCholeskyTransform()(x)
+        return factor @ factor.mT
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return LowerCholeskyTransform().inv(torch.linalg.cholesky(y))
+
+
+class CorrCholeskyTransform(Transform):
+    """From d (d - 1) / 2 real numbers to the Cholesky factor of a d x d correlation matrix.
+
+    Row by row, tanh of each number is the share, by square root, of the length that row has left
+    (Lewandowski, Kurowicka and Joe 2009, section 2).
+    """
+
+    domain = constraints.real_vector
+    codomain = constraints.corr_cholesky
+    bijective = True
+
+    def _call(self, x: Tensor) -> Tensor:
+        d = self.forward_shape(x.shape)[-1]
+        rows, columns = torch.tril_indices(d, d, -1, device=x.device)
+        partial = x.new_zeros((*x.shape[:-1], d, d))
+        partial[..., rows, columns] = x.tanh()
+        log_left = x.new_zeros((*x.shape[:-1], d, d))
+        log_left[..., rows, columns] = _log_sech_squared(x) / 2
+        left = pad(log_left.cumsum(-1), (1, 0))[..., :-1].exp()
+        eye = torch.eye(d, dtype=x.dtype, device=x.device)
+        return (partial + eye) * left * torch.ones_like(left).tril()
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        d = y.shape[-1]
+        rows, columns = torch.tril_indices(d, d, -1, device=y.device)
+        # the length a row has left before column j is the norm of its later entries: no 1 - cumsum
+        tail = (y * y).flip(-1).cumsum(-1).flip(-1)
+        here, later = y[..., rows, columns], tail[..., rows, columns + 1]
+        return torch.asinh(here / later.sqrt())
+
+    def _log_det(self, x: Tensor, y: Tensor) -> Tensor:
+        d = y.shape[-1]
+        rows, columns = torch.tril_indices(d, d, -1, device=x.device)
+        log_sech2 = _log_sech_squared(x)
+        log_left = x.new_zeros((*x.shape[:-1], d, d))
+        log_left[..., rows, columns] = log_sech2 / 2
+        before = pad(log_left.cumsum(-1), (1, 0))[..., :-1][..., rows, columns]
+        return (before + log_sech2).sum(-1)
+
+    def forward_shape(self, shape: torch.Size) -> torch.Size:
+        n = shape[-1]
+        d = round((1 + math.sqrt(1 + 8 * n)) / 2)
+        if d * (d - 1) // 2 != n:
+            raise ValueError(f"CorrCholeskyTransform: the last dimension must be d (d - 1) / 2 for some d, got {n}.")
+        return torch.Size((*shape[:-1], d, d))
+
+    def inverse_shape(self, shape: torch.Size) -> torch.Size:
+        d = shape[-1]
+        return torch.Size((*shape[:-2], d * (d - 1) // 2))
+
+
+def _log_sech_squared(x: Tensor) -> Tensor:
+    """log(1 - tanh(x)^2), finite for every finite x."""
+    return 2.0 * (math.log(2.0) - x.abs() - torch.exp(-2.0 * x.abs()).log1p())

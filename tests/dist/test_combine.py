@@ -1,0 +1,173 @@
+"""Independent, expanded, masked and transformed distributions, alone and inside one another."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils import _pytree
+
+import ppl_dist as dist
+from ppl_dist import Distribution, constraints, transforms
+
+
+def combined() -> dict[str, Distribution]:
+    normal = dist.Normal(torch.zeros(4, 3), torch.tensor([1.0, 2.0, 3.0]))
+    exp = transforms.ExpTransform()
+    stick = transforms.StickBreakingTransform()
+    return {
+        "independent": normal.to_event(1),
+        "independent twice": normal.to_event(1).to_event(1),
+        "masked": normal.mask(torch.tensor([True, False, True])),
+        "masked by a bool": normal.mask(False),
+        "masked event": normal.to_event(1).mask(torch.tensor([True, False, True, True])),
+        "transformed": dist.TransformedDistribution(normal, [exp]),
+        "transformed event": dist.TransformedDistribution(
+            normal.to_event(1), [transforms.AffineTransform(0.0, 0.3), stick.inv.inv]
+        ),
+        "transformed to a vector": dist.TransformedDistribution(normal, stick),
+        "chain": dist.TransformedDistribution(normal, [transforms.AffineTransform(1.0, -2.0), exp]),
+        "independent of transformed": dist.TransformedDistribution(normal, [exp]).to_event(2),
+        "family in an event": dist.LogNormal(torch.zeros(4, 3), 0.5).to_event(1),
+        "vectors": dist.Dirichlet(torch.ones(4, 2, 3)).to_event(1),
+        "counts": dist.Poisson(torch.ones(4, 2)).to_event(1),
+    }
+
+
+NAMES = list(combined())
+EACH = pytest.mark.parametrize("name", NAMES)
+
+
+@EACH
+def test_shapes(name: str) -> None:
+    d = combined()[name]
+    x = d.sample((5,))
+    assert x.shape == (5, *d.batch_shape, *d.event_shape)
+    assert d.log_prob(x).shape == (5, *d.batch_shape)
+    assert len(d.event_shape) == d.support.event_dim
+    assert d.support.check(x).all()
+
+
+@EACH
+def test_expand_and_index(name: str) -> None:
+    d = combined()[name]
+    wide = d.expand((2, *d.batch_shape))
+    assert type(wide) is type(d) and wide.event_shape == d.event_shape
+    x = d.sample()
+    torch.testing.assert_close(wide.log_prob(x), d.log_prob(x).expand(2, *d.batch_shape))
+    assert wide.sample().shape == (2, *d.batch_shape, *d.event_shape)
+    one = wide[1]
+    assert type(one) is type(d) and one.batch_shape == d.batch_shape and one.event_shape == d.event_shape
+    torch.testing.assert_close(one.log_prob(x), d.log_prob(x))
+
+
+@EACH
+def test_copies_trees_and_dtypes(name: str) -> None:
+    d = combined()[name]
+    x = d.sample()
+    leaves, spec = _pytree.tree_flatten(d)
+    assert leaves and all(isinstance(leaf, Tensor) for leaf in leaves)
+    for same in (copy.deepcopy(d), pickle.loads(pickle.dumps(d)), _pytree.tree_unflatten(leaves, spec)):
+        assert type(same) is type(d) and (same.batch_shape, same.event_shape) == (d.batch_shape, d.event_shape)
+        torch.testing.assert_close(same.log_prob(x), d.log_prob(x))
+    assert d.to(torch.float64).log_prob(x.double()).dtype == torch.float64
+    assert repr(d) and "\n" not in repr(d)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if "bool" not in n])
+def test_vmap_over_a_combined_distribution(name: str) -> None:
+    d = combined()[name]
+    wide = d.expand((6, *d.batch_shape)).to(torch.float64)
+    wide = _pytree.tree_map(torch.clone, wide)
+    x = wide.sample()
+    mapped = torch.func.vmap(lambda d, x: d.log_prob(x))(wide, x)
+    torch.testing.assert_close(mapped, wide.log_prob(x))
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "counts"])
+def test_draw_and_density_together(name: str) -> None:
+    d = combined()[name].to(torch.float64)
+    value, log_prob = d.rsample_and_log_prob((50,))
+    torch.testing.assert_close(log_prob, d.log_prob(value), rtol=1e-6, atol=1e-8)
+
+
+@EACH
+def test_off_support_values_under_both_switches(name: str) -> None:
+    d = combined()[name]
+    x = torch.full_like(d.sample(), torch.nan)
+    if name == "masked by a bool":
+        assert (d.log_prob(x) == 0).all()
+        return
+    with pytest.raises(ValueError, match="the value must"):
+        d.log_prob(x)
+
+
+def test_independent_is_the_sum_and_delegates_the_rest() -> None:
+    base = dist.Normal(torch.randn(4, 3), torch.rand(4, 3) + 0.5)
+    d = base.to_event(1)
+    torch.testing.assert_close(d.entropy(), base.entropy().sum(-1))
+    assert d.has_rsample and not d.has_enumerate_support
+    for name in ("mean", "variance", "mode", "stddev"):
+        torch.testing.assert_close(getattr(d, name), getattr(base, name))
+    assert d.support == constraints.independent(constraints.real, 1)
+    assert base.to_event(0) is base
+    with pytest.raises(NotImplementedError, match=r"Independent has no enumerate_support.*Try enumerating base_dist"):
+        dist.Bernoulli(torch.ones(3) / 2).to_event(1).enumerate_support()
+
+
+def test_mask_silences_nan_under_the_mask_and_its_gradient() -> None:
+    loc = torch.zeros(3, requires_grad=True)
+    d = dist.Normal(loc, 1.0).mask(torch.tensor([True, False, True]))
+    log_prob = d.log_prob(torch.tensor([1.0, float("nan"), 2.0]))
+    assert log_prob[1] == 0
+    torch.testing.assert_close(torch.autograd.grad(log_prob.sum(), loc)[0], torch.tensor([1.0, 0.0, 2.0]))
+    assert d.expand((2, 3))[:, :2].log_prob(torch.zeros(2, 2)).shape == (2, 2)
+
+
+def test_mask_broadcasts_the_batch() -> None:
+    d = dist.Normal(0.0, 1.0).mask(torch.tensor([True, False]))
+    assert d.batch_shape == (2,) and d.sample().shape == (2,)
+    assert dist.Normal(torch.zeros(2), 1.0).mask(True).log_prob(torch.zeros(2)).shape == (2,)
+
+
+def test_transformed_distribution_functions_follow_the_sign() -> None:
+    base = dist.Normal(torch.tensor(0.3, dtype=torch.float64), 1.5)
+    for scale in (2.0, -2.0):
+        d = dist.TransformedDistribution(base, [transforms.AffineTransform(1.0, scale)])
+        same = dist.Normal(1.0 + scale * base.loc, 2.0 * base.scale)
+        x = torch.tensor([-3.0, 0.0, 4.0], dtype=torch.float64)
+        p = torch.tensor([0.01, 0.5, 0.9], dtype=torch.float64)
+        for name in ("log_prob", "cdf", "log_cdf", "survival_function", "log_survival_function"):
+            torch.testing.assert_close(getattr(d, name)(x), getattr(same, name)(x))
+        for name in ("icdf", "isf"):
+            torch.testing.assert_close(getattr(d, name)(p), getattr(same, name)(p))
+        torch.testing.assert_close(d.median, same.median)
+
+
+def test_transformed_support_and_broadcasting() -> None:
+    shift = transforms.AffineTransform(torch.zeros(3), 1.0)
+    d = dist.TransformedDistribution(dist.Normal(0.0, 1.0), [shift])
+    assert d.batch_shape == (3,) and len(d.sample().unique()) == 3
+    plain = dist.TransformedDistribution(dist.Gamma(2.0, 1.0), [])
+    torch.testing.assert_close(plain.log_prob(torch.tensor(1.5)), dist.Gamma(2.0, 1.0).log_prob(torch.tensor(1.5)))
+    inside = dist.TransformedDistribution(dist.Normal(torch.zeros(2), 1.0), transforms.StickBreakingTransform())
+    assert inside.event_shape == (3,) and inside.support == constraints.simplex
+
+
+def test_transformed_density_is_not_clipped_where_the_transform_saturates() -> None:
+    d = dist.TransformedDistribution(dist.Normal(40.0, 1.0), [transforms.SigmoidTransform()])
+    value, log_prob = d.rsample_and_log_prob((100,))
+    assert (value == 1).all() and torch.isfinite(log_prob).all()
+
+
+def test_compile_goes_through_a_combination() -> None:
+    def f(loc: Tensor, x: Tensor) -> Tensor:
+        d = dist.TransformedDistribution(dist.Normal(loc, 1.0), [transforms.ExpTransform()])
+        return d.expand((2, 3)).to_event(1).mask(torch.tensor([True, False])).log_prob(x)
+
+    loc, x = torch.randn(3), torch.rand(2, 3) + 0.1
+    torch.testing.assert_close(torch.compile(f, fullgraph=True, backend="eager")(loc, x), f(loc, x))
+    torch._dynamo.reset()

@@ -1,0 +1,189 @@
+"""KL divergences: nonnegative, zero on itself, equal to a Monte Carlo estimate and to torch's, found by the MRO."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributions as td
+
+import ppl_dist as dist
+from ppl_dist import Distribution, kl_divergence, register_kl
+from ppl_dist.kl import register_infinite
+from ppl_dist.kl.registry import _infinite, _rules
+from tests.support.families import FAMILIES, Case, Row, each
+from tests.support.statistics import assert_mean
+
+ROWS = {row.family: row for row in FAMILIES}
+
+
+def double(*values: Any) -> list[torch.Tensor]:
+    return [torch.tensor(value, dtype=torch.float64) for value in values]
+
+
+EXAMPLES: dict[type[Distribution], list[Distribution]] = {
+    dist.Normal: [dist.Normal(*double(0.3, 1.2)), dist.Normal(*double([-0.5, 2.0], [0.7, 3.0]))],
+    dist.Cauchy: [dist.Cauchy(*double(0.3, 1.2)), dist.Cauchy(*double([-0.5, 1.0], [0.7, 2.0]))],
+    dist.LogNormal: [dist.LogNormal(*double(0.1, 0.4)), dist.LogNormal(*double([-0.5, 0.6], [0.3, 0.5]))],
+    dist.HalfNormal: [dist.HalfNormal(*double(1.3)), dist.HalfNormal(*double([0.8, 2.0]))],
+    dist.HalfCauchy: [dist.HalfCauchy(*double(1.3)), dist.HalfCauchy(*double([0.8, 2.0]))],
+    dist.Gamma: [dist.Gamma(*double(2.5, 1.5)), dist.Gamma(*double([3.0, 4.0], [1.0, 2.0]))],
+    dist.Exponential: [dist.Exponential(*double(1.5)), dist.Exponential(*double([0.7, 2.0]))],
+    dist.Beta: [dist.Beta(*double(2.5, 1.5)), dist.Beta(*double([3.0, 2.0], [1.0, 2.0]))],
+    dist.Dirichlet: [dist.Dirichlet(*double([2.0, 1.5, 3.0])), dist.Dirichlet(*double([[1.0, 2.0, 3.0], [2.0] * 3]))],
+    dist.Uniform: [dist.Uniform(*double(0.1, 0.9)), dist.Uniform(*double([0.0, -1.0], [1.0, 2.0]))],
+    dist.Bernoulli: [dist.Bernoulli(*double(0.3)), dist.Bernoulli(logits=double([0.7, -2.0])[0])],
+    dist.Categorical: [
+        dist.Categorical(*double([0.3, 0.7])),
+        dist.Categorical(logits=double([[0.7, -0.3], [0.1, 0.2]])[0]),
+    ],
+    dist.Poisson: [dist.Poisson(*double(2.5)), dist.Poisson(*double([0.7, 4.0]))],
+    dist.MultivariateNormal: [
+        dist.MultivariateNormal(*double([0.1, 0.2], [[1.0, 0.3], [0.3, 2.0]])),
+        dist.MultivariateNormal(*double([[0.5, 0.2], [1.0, -1.0]]), scale_tril=double([[0.8, 0.0], [0.4, 1.5]])[0]),
+    ],
+    dist.Delta: [dist.Delta(*double(0.5)), dist.Delta(*double([0.25, 0.75]))],
+}
+
+
+def pairs(infinite: bool) -> list[Any]:
+    """Every registered pair of families."""
+    rules = [(p, q) for (p, q), rule in _rules.items() if p in EXAMPLES and q in EXAMPLES]
+    return [
+        pytest.param(p, q, id=f"{p.__name__}-{q.__name__}") for p, q in rules if (_rules[p, q] is _infinite) == infinite
+    ]
+
+
+def test_every_family_has_an_example_and_a_divergence_to_itself() -> None:
+    assert set(EXAMPLES) == set(ROWS)
+    assert [kind.__name__ for kind in EXAMPLES if (kind, kind) not in _rules and kind is not dist.Delta] == []
+
+
+@each("kl: itself", where=lambda row, case: "edge" not in case.traits and row.kind != "point")
+def test_zero_on_itself(row: Row, case: Case) -> None:
+    value = kl_divergence(row.make(case), row.make(case))
+    assert value.shape == row.make(case).batch_shape
+    torch.testing.assert_close(value, torch.zeros_like(value), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("p, q", pairs(infinite=False))
+def test_nonnegative_and_equal_to_monte_carlo(p: type[Distribution], q: type[Distribution]) -> None:
+    for left in EXAMPLES[p]:
+        for right in EXAMPLES[q]:
+            value = kl_divergence(left, right)
+            assert value.shape == torch.broadcast_shapes(left.batch_shape, right.batch_shape)
+            assert (value >= 0).all()
+            wide = left.expand(value.shape)
+            x = wide.sample((20_000,))
+            with dist.validating(False):
+                ratio = wide.log_prob(x) - right.log_prob(x.to(torch.float64))
+            infinite = value.isinf()
+            if infinite.any():  # some draw falls where the right side has no density
+                assert ratio[:, infinite].isinf().any(0).all()
+            if not infinite.all():
+                assert_mean(ratio[:, ~infinite].numpy(), value[~infinite].numpy(), slack=1e-9)
+
+
+@pytest.mark.parametrize("p, q", pairs(infinite=True))
+def test_infinite_pairs_are_infinite(p: type[Distribution], q: type[Distribution]) -> None:
+    left, right = EXAMPLES[p][1], EXAMPLES[q][0]
+    value = kl_divergence(left, right)
+    assert (value == math.inf).all()
+    assert value.shape == torch.broadcast_shapes(left.batch_shape, right.batch_shape)
+    assert value.dtype == torch.float64
+
+
+TORCH = {row.family: row.peer for row in FAMILIES if row.peer is not None}
+
+
+def in_torch(d: Distribution) -> Any:
+    given = {name: value for name, value in vars(d).items() if name in d.arg_constraints}
+    if "scale_tril" in given:
+        given = {"loc": given["loc"], "scale_tril": given["scale_tril"]}
+    return TORCH[type(d)](**given, validate_args=False)
+
+
+@pytest.mark.parametrize("p, q", pairs(infinite=False) + pairs(infinite=True))
+def test_equal_to_torch_where_torch_has_the_pair(p: type[Distribution], q: type[Distribution]) -> None:
+    if p not in TORCH or q not in TORCH:
+        assert dist.Delta in (p, q)
+        return
+    for left in EXAMPLES[p]:
+        for right in EXAMPLES[q]:
+            try:
+                theirs = td.kl_divergence(in_torch(left), in_torch(right))
+            except NotImplementedError:
+                continue
+            value = kl_divergence(left, right)
+            np.testing.assert_allclose(value.numpy(), theirs.expand(value.shape).numpy(), rtol=1e-9, atol=1e-10)
+
+
+def test_gradients_flow_to_both_sides() -> None:
+    loc, scale = (v.requires_grad_() for v in double(0.5, 1.5))
+    value = kl_divergence(dist.Normal(loc, scale), dist.Normal(loc * 2, 1.0))
+    got = torch.autograd.grad(value, [loc, scale])
+    torch.testing.assert_close(torch.stack(got), torch.tensor([0.5, 1.5 - 1 / 1.5], dtype=torch.float64))
+
+
+def test_independent_sums_over_its_event() -> None:
+    p, q = dist.Normal(torch.zeros(3, 2), 1.0), dist.Normal(torch.ones(3, 2), 2.0)
+    torch.testing.assert_close(kl_divergence(p.to_event(1), q.to_event(1)), kl_divergence(p, q).sum(-1))
+    with pytest.raises(NotImplementedError, match=r"same number of dimensions, got 1 and 2. Try to_event\(1\) on both"):
+        kl_divergence(p.to_event(1), q.to_event(2))
+
+
+def test_a_bijection_changes_no_divergence() -> None:
+    exp = [dist.transforms.ExpTransform()]
+    p, q = dist.Normal(0.0, 1.0), dist.Normal(1.0, 2.0)
+    ours = kl_divergence(dist.TransformedDistribution(p, exp), dist.TransformedDistribution(q, exp))
+    torch.testing.assert_close(ours, kl_divergence(p, q))
+    with pytest.raises(NotImplementedError, match="the transforms must be equal bijections"):
+        kl_divergence(dist.TransformedDistribution(p, exp), dist.TransformedDistribution(q, []))
+
+
+@pytest.fixture
+def rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ppl_dist.kl import registry
+
+    monkeypatch.setattr(registry, "_rules", dict(registry._rules))
+    monkeypatch.setattr(registry, "_found", {})
+
+
+class Bell(dist.Normal):
+    """A user's subclass, without anything of its own."""
+
+
+def test_a_subclass_finds_its_parents_rule_and_may_have_a_better_one(rules: None) -> None:
+    torch.testing.assert_close(kl_divergence(Bell(0.0, 1.0), dist.Normal(1.0, 1.0)), torch.tensor(0.5))
+
+    @register_kl(Bell, dist.Normal)
+    def rule(p: Bell, q: dist.Normal) -> torch.Tensor:
+        return torch.tensor(7.0)
+
+    assert kl_divergence(Bell(0.0, 1.0), dist.Normal(1.0, 1.0)) == 7.0
+    assert kl_divergence(Bell(0.0, 1.0), Bell(1.0, 1.0)) == 7.0
+    assert kl_divergence(dist.Normal(0.0, 1.0), Bell(1.0, 1.0)) == 0.5
+    register_infinite(Bell, dist.Poisson)
+    assert kl_divergence(Bell(0.0, 1.0), dist.Poisson(1.0)) == math.inf
+
+
+def test_a_missing_pair_says_which_exist_and_the_advice_works() -> None:
+    p, q = dist.Dirichlet(torch.ones(2)), dist.MultivariateNormal(torch.zeros(2), torch.eye(2))
+    with pytest.raises(NotImplementedError) as info:
+        kl_divergence(p, q)
+    text = str(info.value)
+    assert text.startswith(
+        "Dirichlet has no closed-form kl_divergence to MultivariateNormal. Registered for Dirichlet: "
+    )
+    assert "Dirichlet" in text.partition("Registered for Dirichlet: ")[2].partition(".")[0]
+    assert "Try register_kl(Dirichlet, MultivariateNormal)" in text
+    x = p.sample((10,))
+    assert torch.isfinite((p.log_prob(x) - q.log_prob(x)).mean())
+
+
+def test_register_kl_takes_distribution_classes() -> None:
+    with pytest.raises(TypeError, match="register_kl: expected two Distribution classes, got <class 'int'>"):
+        register_kl(dist.Normal, int)
