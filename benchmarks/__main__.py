@@ -1,0 +1,60 @@
+"""`python -m benchmarks [sites|svi|families] [--rounds N] [--quick]`: measure, print the tables, keep the numbers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from . import families, sites, svi_eight_schools
+from .report import NOT_INSTALLED, Report
+
+BENCHMARKS: dict[str, Callable[..., Report]] = {
+    "sites": sites.run,
+    "svi": svi_eight_schools.run,
+    "families": families.run,
+}
+PEERS = ("torch", "pyro-ppl", "numpyro", "jax")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what was asked for; 0 unless a benchmark could not be trusted, which raises."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ratios against the peers.")
+    parser.add_argument("names", nargs="*", metavar="|".join(BENCHMARKS), help="which ones; all when left out")
+    parser.add_argument("--rounds", type=int, help="how many rounds the fastest is taken of (default 60)")
+    parser.add_argument("--quick", action="store_true", help="one tiny round each: does it run, not how fast")
+    parser.add_argument("--out", type=Path, default=Path("out/benchmarks.json"), help="where the numbers go")
+    chosen = parser.parse_args(arguments)
+    unknown = [name for name in chosen.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"no benchmark {unknown[0]!r}; there are: {', '.join(BENCHMARKS)}")
+    rounds = chosen.rounds or (1 if chosen.quick else 60)
+    facts = environment()
+    print("One thread, fastest of", rounds, "alternating rounds.", ", ".join(f"{k} {v}" for k, v in facts.items()))
+    reports: dict[str, Report] = {}
+    for name in chosen.names or BENCHMARKS:
+        reports[name] = BENCHMARKS[name](rounds=rounds, quick=chosen.quick)
+        print(f"\n{reports[name]}", flush=True)
+    data = {"environment": facts, "rounds": rounds, "benchmarks": {k: r.as_data() for k, r in reports.items()}}
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    chosen.out.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def environment() -> dict[str, str]:
+    """Versions of what is compared."""
+    found = {"python": platform.python_version()}
+    for peer in PEERS:
+        try:
+            found[peer] = version(peer)
+        except PackageNotFoundError:
+            found[peer] = NOT_INSTALLED
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

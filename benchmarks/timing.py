@@ -1,0 +1,71 @@
+"""Times of several contenders, taken in turns so that a slow moment of the machine is shared by all."""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import repeat
+from time import perf_counter
+from types import ModuleType
+from typing import Any, TypeVar
+
+import torch
+
+__all__ = ["Contender", "installed", "microseconds"]
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What is timed: a call without arguments, inside a context that is entered before the clock starts."""
+
+    call: Callable[[], Any]
+    around: Callable[[], AbstractContextManager[object]] = nullcontext
+
+
+def installed(name: str) -> ModuleType | None:
+    """The module, or None where it is not installed."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError:
+        return None
+
+
+def microseconds(contenders: Mapping[Key, Contender], *, rounds: int, calls: int) -> dict[Key, float]:
+    """Microseconds per call: for each contender the fastest of `rounds` blocks of `calls` calls.
+
+    One round times a block of every contender, so all see the same machine; the fastest block is the one that was
+    disturbed least. Each round has its own order, the same in every run, so that nobody always follows the contender
+    that leaves the caches worst. The first block of each warms up and does not count.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()  # what the imports left behind does not weigh on the collections that a contender causes
+    try:
+        for contender in contenders.values():
+            _block(contender, calls)
+        best = dict.fromkeys(contenders, float("inf"))
+        order, shuffle = list(contenders), random.Random(0).shuffle
+        for _ in range(rounds):
+            shuffle(order)
+            for key in order:
+                best[key] = min(best[key], _block(contenders[key], calls))
+    finally:
+        gc.unfreeze()
+        torch.set_num_threads(threads)
+    return {key: 1e6 * seconds / calls for key, seconds in best.items()}
+
+
+def _block(contender: Contender, calls: int) -> float:
+    call = contender.call
+    with contender.around():
+        start = perf_counter()
+        for _ in repeat(None, calls):
+            call()
+        return perf_counter() - start
