@@ -48,8 +48,7 @@ def explain_nonfinite(
                     break
     except ValueError as error:
         notes = getattr(error, "__notes__", [])
-        role = next((note for note in notes if note.startswith("in the ")), "in the program")
-        place = f'{role}, at or after site "{latest.site}"' if latest.site else role
+        place = _place(notes, latest)
         found = ValueError(f"{where}. With checks on, {place}: {error}{parameter} {_advice(bad_param)}")
         for note in notes:
             found.add_note(note)
@@ -61,11 +60,21 @@ def explain_nonfinite(
 class _Latest(Handler):
     """Remembers the sample site that was met last: a distribution that cannot be built never becomes a site."""
 
-    site: str | None = None
+    def __init__(self) -> None:
+        self.sites: dict[str, str] = {}
 
     def process(self, site: Site) -> None:
         if site.type == "sample":
-            self.site = site.name
+            self.sites["in the guide" if site.scored else "in the model"] = site.name
+
+
+def _place(notes: Sequence[str], latest: _Latest) -> str:
+    """Where an error came from, from the notes that were added on its way."""
+    role = next((note for note in notes if note in ("in the guide", "in the model")), "in the program")
+    for note in notes:
+        if note.startswith(("while at ", "in the log_prob of ")):
+            return f"{role}, {note}"
+    return f'{role}, after site "{latest.sites[role]}"' if role in latest.sites else f"{role}, before its first site"
 
 
 def _advice(bad_param: str | None) -> str:

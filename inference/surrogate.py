@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from ppl import Trace
+from ppl.messages import did_you_mean, listed
 from ppl.runtime import Frame, Site
 from ppl_dist.shapes import broadcast_shapes
 
@@ -136,7 +137,7 @@ def _total(costs: Sequence[Cost]) -> Tensor:
     return torch.zeros(()) if total is None else total
 
 
-# ---------------------------------------------------------------------- costs as users give them
+# Costs as users give them
 
 
 def _as_costs(costs: Tensor | Mapping[str, Tensor] | Sequence[Cost], sites: list[Site]) -> Sequence[Cost]:
@@ -148,8 +149,10 @@ def _as_costs(costs: Tensor | Mapping[str, Tensor] | Sequence[Cost], sites: list
     found = []
     for name, value in costs.items():
         if name not in order:
-            known = ", ".join(list(order)[:10]) or "none"
-            raise ValueError(f'surrogate_loss: a cost is given for "{name}", which is no latent site. Sites: {known}.')
+            raise ValueError(
+                f'surrogate_loss: a cost is given for "{name}", which is no latent site{did_you_mean(name, order)} '
+                f'Sites: {listed(order)}. Try {{"{next(reversed(order), name)}": cost}}.'
+            )
         frames = sites[order[name] - 1].cond_indep_stack
         found.append(_checked(torch.as_tensor(value), order[name], frames, f'the cost of site "{name}"'))
     return found
@@ -176,7 +179,7 @@ def _checked(value: Tensor, after: int, frames: tuple[Frame, ...], what: str) ->
     return Cost(value, after, frames)
 
 
-# ---------------------------------------------------------------------- score terms
+# Score terms
 
 
 def _score_terms(

@@ -123,7 +123,7 @@ class SVI:
         self.store, self.seed = store, seed
         self._owned: _Owned | None = None
 
-    # ------------------------------------------------------------------ pure
+    # Pure
 
     def init(self, *args: Any, **kwargs: Any) -> SVIState:
         """The state before the first step: parameters registered by one run of guide and model on `args`.
@@ -159,7 +159,7 @@ class SVI:
         """The constrained parameters of a state, by name, detached."""
         return _values(state.params)
 
-    # ---------------------------------------------------------------- in place
+    # In place
 
     def step(self, *args: Any, **kwargs: Any) -> float:
         """One step on the store; the loss before it (nats).
@@ -217,7 +217,7 @@ class SVI:
         optim_state = {} if owned.optimizer is None else copy.deepcopy(owned.optimizer.state_dict())
         return SVIState(_copied(owned.params), optim_state, owned.seed, owned.step, owned.baselines.copy())
 
-    # ---------------------------------------------------------------- the step
+    # The step
 
     def _advance(self, owned: _Owned, args: Sequence[Any], kwargs: dict[str, Any]) -> float:
         """The step that everything above calls: gradients, then the optimiser, on state that may be written to."""
@@ -284,9 +284,10 @@ class _Owned:
 
         They may be a module's own, which is not to be written to.
         """
-        leaves, known = self.params.leaves, self._known
-        if known is None or len(leaves) == len(known):
+        known = self._known
+        if known is None or len(self.params) == len(known):
             return False
+        leaves = self.params.leaves
         self.params = self.params.bind({k: v if k in known else _clone(v) for k, v in leaves.items()})
         return True
 

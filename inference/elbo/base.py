@@ -42,7 +42,10 @@ class ELBO:
         vectorize_particles: bool = False,
     ) -> None:
         if num_particles < 1:
-            raise ValueError(f"{type(self).__name__}: num_particles must be at least 1, got {num_particles}.")
+            kind = type(self).__name__
+            raise ValueError(
+                f"{kind}: num_particles must be at least 1, got {num_particles}. Try {kind}(num_particles=1)."
+            )
         self.num_particles = num_particles
         self.max_plate_nesting = max_plate_nesting
         self.vectorize_particles = vectorize_particles
