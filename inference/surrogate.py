@@ -19,7 +19,7 @@ This module is the only one that knows about score functions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,8 +36,7 @@ __all__ = ["Cost", "surrogate_loss"]
 ESTIMATORS = ("pathwise", "score")
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """Something to be minimised in expectation.
 
     Attributes:

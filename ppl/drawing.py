@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
-__all__ = ["can_score", "draw"]
+from ppl.site import Site
+
+__all__ = ["draw", "draw_as_asked"]
 
 _global_state = threading.Lock()  # held while the global random state is borrowed and given back
 
@@ -30,7 +32,18 @@ def draw(name: str, fn: Any, generator: torch.Generator | None = None, *, pathwi
     return _draw_from(method, generator)
 
 
-def can_score(fn: Any) -> bool:
+def draw_as_asked(site: Site) -> None:
+    """Give `site` a value as it asks: by its estimator, from its generator, with its log density where it can."""
+    fn, generator = site.fn, site.generator
+    pathwise = site.infer.get("estimator") != "score"
+    if site.scored and pathwise and _can_score(fn):
+        site.value, site.unscaled_log_prob = fn.rsample_and_log_prob(generator=generator)
+    else:
+        site.value = draw(site.name, fn, generator, pathwise=pathwise)
+    site.generator = None  # it has done its work; a finished site can be pickled
+
+
+def _can_score(fn: Any) -> bool:
     """Whether `fn` draws a value together with its log density, from any generator."""
     method = getattr(type(fn), "rsample_and_log_prob", None)
     return method is not None and fn.has_rsample and _takes_generator(type(fn).rsample)

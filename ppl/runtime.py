@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, ClassVar, Self
 
-from ppl.drawing import can_score, draw
+from ppl.drawing import draw, draw_as_asked
 from ppl.messages import describe_site
 from ppl.site import Frame, Site
 
@@ -169,14 +169,10 @@ def emit(site: Site) -> Site:
         if site.value is None:
             if site.type == "param":
                 site.value = site.fn(site.name, *site.args, **(site.kwargs or {}))
+            elif site.infer or site.scored or site.generator is not None:
+                draw_as_asked(site)
             else:
-                pathwise = site.infer.get("estimator") != "score"
-                if site.scored and pathwise and can_score(site.fn):
-                    site.value, site.unscaled_log_prob = site.fn.rsample_and_log_prob(generator=site.generator)
-                else:
-                    site.value = draw(site.name, site.fn, site.generator, pathwise=pathwise)
-                if site.generator is not None:
-                    site.generator = None  # it has done its work; a finished site can be pickled
+                site.value = draw(site.name, site.fn)
         for finish in finishes:
             finish(site)
     except Exception as error:

@@ -196,9 +196,13 @@ class Distribution(Rebuildable):
         raise self._missing("log_prob")
 
     def _log_prob_anywhere(self, value: Tensor) -> Tensor:
-        """The log density with -inf and zero gradient outside the support, free of control flow on values."""
+        """The log density with -inf and zero gradient outside the support."""
         support = self.support
         if support is real or support == real:
+            return self._log_prob(value)
+        # on the CPU one look at the values is cheaper than two selections and their backward; elsewhere it would
+        # wait for the device, and inside vmap or a capture there is nothing to look at
+        if value.is_cpu and not torch.compiler.is_compiling() and validation.holds(support, value):
             return self._log_prob(value)
         inside = support.check(value)
         safe = torch.where(unflatten_mask(inside, support.event_dim), value, support.feasible(value))

@@ -53,6 +53,7 @@ class Param:
         self.derive = derive
         self.default = default
         self.event_dim_field = event_dim
+        self._event_dim = constraint.event_dim
         self.stored = stored
         self.within = within
         self.prepare = prepare
@@ -79,7 +80,7 @@ class Param:
         """How many rightmost dimensions belong to one value of this parameter."""
         if self.event_dim_field is not None:
             return int(static[self.event_dim_field])
-        return self.constraint.event_dim
+        return self._event_dim
 
 
 class Static:

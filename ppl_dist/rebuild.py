@@ -47,9 +47,13 @@ class Rebuildable:
             return self._expand_undeclared(batch)
         values: dict[str, Tensor] = {}
         try:
-            for name, (value, dims) in self._stored().items():
-                full = batch + value.shape[value.dim() - dims :]
-                values[name] = value if value.shape == full else value.expand(full)
+            state = self.__dict__
+            for name, p in self._spec.params.items():
+                value = state.get(name)
+                if value is not None:
+                    dims = p.event_dim(state)
+                    full = batch + value.shape[value.dim() - dims :] if dims else batch
+                    values[name] = value if value.shape == full else value.expand(full)
         except RuntimeError:
             raise ValueError(
                 f"{type(self).__name__}: batch shape {tuple(self._batch_shape)} does not expand to {tuple(batch)}. "

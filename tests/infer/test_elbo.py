@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -339,7 +338,7 @@ def test_a_bound_of_ones_own() -> None:
     class Half(Trace_ELBO):
         def costs(self, model_trace: Any, guide_trace: Any) -> list[Cost]:
             found = super().costs(model_trace, guide_trace)
-            return [replace(cost, weight=0.5 * cost.weight) for cost in found]
+            return [cost._replace(weight=0.5 * cost.weight) for cost in found]
 
     def model() -> None:
         sample("z", Normal(double(0.0)[0], 1.0))
