@@ -121,3 +121,20 @@ def test_only_rsample_carries_a_graph(row: Row, case: Case) -> None:
     assert d.rsample().requires_grad
     assert not d.sample().requires_grad
     assert d().requires_grad
+
+
+@each("draw and density together: gradient", where=lambda row, case: row.family.has_rsample and _moves(row, case))
+def test_density_computed_with_the_draw_has_the_total_derivative(row: Row, case: Case) -> None:
+    """What cancels in value must cancel in gradient: a guide's density is differentiated this way at every step."""
+    names, coordinates = free(row, case)
+
+    def gradients(*, together: bool) -> tuple[Tensor, ...]:
+        d, generator = build(row, case, names, tuple(coordinates)), torch.Generator().manual_seed(5)
+        if together:
+            log_prob = d.rsample_and_log_prob((20,), generator=generator)[1]
+        else:
+            log_prob = d.log_prob(d.rsample((20,), generator=generator))
+        return torch.autograd.grad(log_prob.sum(), coordinates, materialize_grads=True)
+
+    for a, b in zip(gradients(together=True), gradients(together=False), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)

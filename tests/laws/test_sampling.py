@@ -18,6 +18,21 @@ def test_sampler_fits_the_reference(row: Row, case: Case) -> None:
     row.judge(case).assert_fits(draws.double().numpy())
 
 
+@each("sampler fits density, expanded")
+def test_one_draw_of_many_copies_fits_the_reference(row: Row, case: Case) -> None:
+    d = row.make(case)
+    draws = d.expand((DRAWS, *d.batch_shape)).sample()  # samplers may take another way where each copy draws once
+    row.judge(case).assert_fits(draws.double().numpy())
+
+
+@each("draw and density together", where=lambda row, case: row.family.has_rsample)
+def test_rsample_and_log_prob_is_the_draw_with_its_log_prob(row: Row, case: Case) -> None:
+    d = row.make(case)
+    value, log_prob = d.rsample_and_log_prob((200,), generator=torch.Generator().manual_seed(5))
+    assert torch.equal(value, d.rsample((200,), generator=torch.Generator().manual_seed(5)))
+    torch.testing.assert_close(log_prob, d.log_prob(value), rtol=1e-8, atol=1e-8)
+
+
 @each("sampler float32")
 def test_draws_stay_inside_the_support_in_single_precision(row: Row, case: Case) -> None:
     d = row.make(case, torch.float32)
