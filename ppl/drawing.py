@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-import threading
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from ppl.site import Site
+from ppl_dist.samplers import draw_from, takes_generator
 
 __all__ = ["draw", "draw_as_asked"]
-
-_global_state = threading.Lock()  # held while the global random state is borrowed and given back
 
 
 def draw(name: str, fn: Any, generator: torch.Generator | None = None, *, pathwise: bool = True) -> Any:
@@ -27,9 +22,7 @@ def draw(name: str, fn: Any, generator: torch.Generator | None = None, *, pathwi
         if isinstance(fn, type) or not hasattr(fn, "log_prob"):
             raise _not_a_distribution(name, fn) from None
         raise
-    if _takes_generator(getattr(type(fn), method.__name__)):
-        return method(generator=generator)
-    return _draw_from(method, generator)
+    return draw_from(method, generator)
 
 
 def draw_as_asked(site: Site) -> None:
@@ -46,22 +39,7 @@ def draw_as_asked(site: Site) -> None:
 def _can_score(fn: Any) -> bool:
     """Whether `fn` draws a value together with its log density, from any generator."""
     method = getattr(type(fn), "rsample_and_log_prob", None)
-    return method is not None and fn.has_rsample and _takes_generator(type(fn).rsample)
-
-
-@functools.cache
-def _takes_generator(sampler: Callable[..., Any]) -> bool:
-    return "generator" in inspect.signature(sampler).parameters
-
-
-def _draw_from(method: Any, generator: torch.Generator) -> Any:
-    """A draw by a sampler that knows the global random state only: lend it one seeded from `generator`."""
-    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-    on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch has no types there
-    with _global_state, torch.random.fork_rng(devices=range(torch.cuda.device_count()) if on_gpu else []):
-        # torch.manual_seed would also queue a seed for a CUDA that is not initialised yet
-        (torch.manual_seed if on_gpu else torch.default_generator.manual_seed)(seed)
-        return method()
+    return method is not None and fn.has_rsample and takes_generator(type(fn).rsample)
 
 
 def _not_a_distribution(name: str, fn: Any) -> TypeError:

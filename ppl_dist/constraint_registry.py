@@ -25,9 +25,9 @@ Rule = Callable[[Any], t.Transform]
 class ConstraintRegistry:
     """A callable table from constraints to transforms."""
 
-    def __init__(self, name: str, rules: dict[type[c.Constraint], Rule]) -> None:
+    def __init__(self, name: str = "registry", rules: dict[type[c.Constraint], Rule] | None = None) -> None:
         self.name = name
-        self._rules = rules
+        self._rules = {} if rules is None else rules
 
     def register(self, constraint: Any, factory: Rule | None = None) -> Any:
         """Add a rule for a constraint's type; usable as a decorator.

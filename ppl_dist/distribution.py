@@ -26,8 +26,10 @@ from . import validation
 from .constraints import Constraint, Dependent, real
 from .param import Param, Spec, Static, bad_parameter, describe, static
 from .rebuild import Rebuildable
-from .shapes import EMPTY, broadcast_shapes, size_of, unflatten_mask
+from .samplers import draw_from
+from .shapes import EMPTY, NARROW, broadcast_shapes, size_of, unflatten_mask
 from .tree import register_node
+from .values import short
 
 if TYPE_CHECKING:
     from .combine.independent import Independent
@@ -141,7 +143,7 @@ class Distribution(Rebuildable):
         """Draw a tensor of shape S + B + E that carries no gradient."""
         with torch.no_grad():
             if type(self).rsample is not Distribution.rsample:  # an imperative subclass
-                return self.rsample(sample_shape)
+                return draw_from(self.rsample, generator, sample_shape)
             return self._sample(self._extended_shape(sample_shape), generator).detach()
 
     def rsample(self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None) -> Tensor:
@@ -159,14 +161,13 @@ class Distribution(Rebuildable):
 
     def __call__(self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None) -> Tensor:
         """`rsample` where the family has it, else `sample`."""
-        draw = self.rsample if self.has_rsample else self.sample
-        return draw(sample_shape) if generator is None else draw(sample_shape, generator=generator)
+        return draw_from(self.rsample if self.has_rsample else self.sample, generator, sample_shape)
 
     def rsample_and_log_prob(
         self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         """A differentiable draw of shape S + B + E with its log density of shape S + B, computed together."""
-        value = self.rsample(sample_shape) if generator is None else self.rsample(sample_shape, generator=generator)
+        value = draw_from(self.rsample, generator, sample_shape)
         imperative = type(self)._log_prob is Distribution._log_prob
         return value, self.log_prob(value) if imperative else self._log_prob(value)
 
@@ -185,7 +186,7 @@ class Distribution(Rebuildable):
         Raises:
             ValueError: while validation is on, `value` has a wrong shape or lies outside the support.
         """
-        if type(value) is not Tensor:
+        if type(value) is not Tensor or value.dtype in NARROW:
             value = self._as_value(value)
         if validation.resolve(self._validate_args) and self._validate_sample(value):
             return self._log_prob(value)
@@ -210,12 +211,12 @@ class Distribution(Rebuildable):
 
     def _as_value(self, value: Any) -> Tensor:
         if isinstance(value, Tensor):
-            return value
+            return value.long() if value.dtype in NARROW else value
         like = next((v for v in self.__dict__.values() if isinstance(v, Tensor)), None)
         try:
             if like is None:
                 return torch.as_tensor(value)
-            dtype = like.dtype if isinstance(value, float) and like.is_floating_point() else None
+            dtype = like.dtype if isinstance(value, float | bool) and like.is_floating_point() else None
             return torch.as_tensor(value, dtype=dtype, device=like.device)
         except (TypeError, ValueError, RuntimeError):
             raise ValueError(
@@ -428,20 +429,11 @@ class Distribution(Rebuildable):
         return NotImplementedError(f"{type(self).__name__} has no {method}.")
 
     def __repr__(self) -> str:
-        shown = [f"{name}: {_short(value)}" for name, (value, _) in self._stored().items()]
+        shown = [f"{name}: {short(value)}" for name, (value, _) in self._stored().items()]
         shown += [f"{name}: {self.__dict__[name]!r}" for name in self._spec.static if name in self.__dict__]
         if not shown:
             shown = [f"batch_shape: {tuple(self._batch_shape)}", f"event_shape: {tuple(self._event_shape)}"]
         return f"{type(self).__name__}({', '.join(shown)})"
-
-
-def _short(value: Tensor) -> str:
-    if value.dim() == 0 and value.device.type != "meta":
-        try:
-            return validation.format_value(value)
-        except RuntimeError:  # inside vmap or a capture there is no number to show
-            return "tensor()"
-    return f"tensor{tuple(value.shape)}"
 
 
 Distribution._spec = Spec.read(Distribution)

@@ -19,6 +19,7 @@ from torch import Tensor
 from . import validation
 from .constraints import Constraint, Dependent
 from .shapes import broadcast_error, broadcast_shapes
+from .values import short
 
 if TYPE_CHECKING:
     from .distribution import Distribution
@@ -404,5 +405,5 @@ def describe(constraint: Constraint) -> str:
     if type(constraint) is c.GreaterThan:
         bound = constraint.lower_bound
         single = not isinstance(bound, Tensor) or bound.dim() == 0
-        return f"be greater than {c.base._short(bound)}" if single else "be greater than its lower bound"
+        return f"be greater than {short(bound)}" if single else "be greater than its lower bound"
     return f"satisfy {constraint!r}"

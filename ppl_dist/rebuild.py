@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .param import Spec, param, static
 from .shapes import EMPTY, broadcast_shapes, size_of
+from .transforms.transform import Transform
 
 __all__ = ["Rebuildable"]
 
@@ -88,8 +89,7 @@ class Rebuildable:
         """The same distribution on another device or with another dtype, as `Tensor.to` takes them."""
         new = object.__new__(type(self))
         for name, value in self.__dict__.items():
-            moves = isinstance(value, Rebuildable) or (isinstance(value, Tensor) and value.is_floating_point())
-            new.__dict__[name] = value.to(*args, **kwargs) if moves else value
+            new.__dict__[name] = _moved(value, args, kwargs)
         return new
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -129,5 +129,21 @@ class Rebuildable:
             self._batch_shape = broadcast_shapes([v.shape[: v.dim() - dims] for v, dims in stored.values()])
 
 
+def _moved(value: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """`value.to(...)` for what holds floating tensors: a tensor, a distribution, a transform, a list of transforms."""
+    if isinstance(value, Rebuildable) or (isinstance(value, Tensor) and value.is_floating_point()):
+        return value.to(*args, **kwargs)
+    if isinstance(value, list):
+        return [_moved(item, args, kwargs) for item in value]
+    if isinstance(value, Transform) and not hasattr(value, "state_dict"):  # a module moves where its owner says
+        new = object.__new__(type(value))
+        new.__dict__.update({name: _moved(item, args, kwargs) for name, item in value.__getstate__().items()})
+        return new
+    return value
+
+
 def _meta_index(index: Any) -> Any:
-    return torch.empty_like(index, device="meta") if isinstance(index, Tensor) and index.dtype != torch.bool else index
+    """Booleans stay what they are, their values count; a 0-dim index removes its dimension, as any integer does."""
+    if not isinstance(index, Tensor) or index.dtype == torch.bool:
+        return index
+    return torch.empty_like(index, device="meta") if index.dim() else 0

@@ -2,10 +2,56 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import threading
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
-__all__ = ["log_standard_gamma", "moved_inside", "standard_exponential", "standard_normal", "standard_uniform"]
+__all__ = [
+    "draw",
+    "draw_from",
+    "log_standard_gamma",
+    "moved_inside",
+    "standard_exponential",
+    "standard_normal",
+    "standard_uniform",
+    "takes_generator",
+]
+
+_global_state = threading.RLock()  # held while the global random state is borrowed and given back
+
+
+def draw(distribution: Any, sample_shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+    """A draw of any distribution, ours, a user's or torch's own; pathwise where it can be."""
+    sampler = distribution.rsample if distribution.has_rsample else distribution.sample
+    return draw_from(sampler, generator, sample_shape)
+
+
+def draw_from(sampler: Callable[..., Tensor], generator: torch.Generator | None, *args: Any) -> Tensor:
+    """A draw by a bound `sample` or `rsample`; one that takes no generator is lent the global random state.
+
+    People's own classes and torch's know the global state only: it is seeded from `generator` and given back.
+    """
+    if generator is None:
+        return sampler(*args)
+    if takes_generator(getattr(sampler, "__func__", sampler)):
+        return sampler(*args, generator=generator)
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch has no types there
+    with _global_state, torch.random.fork_rng(devices=range(torch.cuda.device_count()) if on_gpu else []):
+        # torch.manual_seed would also queue a seed for a CUDA that is not initialised yet
+        (torch.manual_seed if on_gpu else torch.default_generator.manual_seed)(seed)
+        return sampler(*args)
+
+
+@functools.cache
+def takes_generator(sampler: Callable[..., Any]) -> bool:
+    """Whether a sampling function has a `generator` argument."""
+    return "generator" in inspect.signature(sampler).parameters
 
 
 def standard_normal(shape: torch.Size, like: Tensor, generator: torch.Generator | None) -> Tensor:

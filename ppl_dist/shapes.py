@@ -10,6 +10,8 @@ from torch import Tensor
 __all__ = ["broadcast_error", "broadcast_shapes", "size_of", "sum_rightmost", "unexpanded", "unflatten_mask"]
 
 EMPTY = torch.Size()
+# counts and flags whose arithmetic wraps around, or is refused: 0 - 1 is 255 in uint8
+NARROW = frozenset({torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32})
 
 
 def size_of(shape: Sequence[int] | torch.Size | int) -> torch.Size:

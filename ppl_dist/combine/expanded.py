@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..distribution import Distribution
+from ..samplers import draw
 from ..shapes import broadcast_shapes, size_of
 from .wrapper import Wrapper
 
@@ -28,8 +29,15 @@ class ExpandedDistribution(Wrapper):
     def __init__(self, base_dist: Distribution, batch_shape: Sequence[int]) -> None:
         batch = size_of(batch_shape)
         base = base_dist.batch_shape
-        if broadcast_shapes([base, batch]) != batch:
-            raise ValueError(f"expand: batch shape {tuple(base)} does not expand to {tuple(batch)}.")
+        try:
+            fits = broadcast_shapes([base, batch]) == batch
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"expand: batch shape {tuple(base)} does not expand to {tuple(batch)}. "
+                f"Sizes must be equal or 1, counted from the right."
+            )
         super().__init__(base_dist, batch, base_dist.event_shape)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
@@ -47,8 +55,7 @@ class ExpandedDistribution(Wrapper):
         size = base.batch_shape
         padded = (1,) * (len(batch) - len(size)) + tuple(size)
         fresh = [n for n, kept in zip(batch, padded, strict=True) if n != kept]  # dimensions to draw anew
-        draw = base.rsample if base.has_rsample else base.sample
-        value = draw(torch.Size(fresh)) if generator is None else draw(torch.Size(fresh), generator=generator)
+        value = draw(base, torch.Size(fresh), generator)
         return self._place(value, batch, padded, len(fresh))
 
     def _place(self, value: Tensor, batch: torch.Size, padded: tuple[int, ...], fresh: int) -> Tensor:
@@ -63,6 +70,7 @@ class ExpandedDistribution(Wrapper):
         return moved.reshape(batch + self._event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        value = self._as_value(value)
         shape = broadcast_shapes([value.shape[: value.dim() - self.event_dim], self._batch_shape])
         log_prob = self.base_dist.log_prob(value)
         return log_prob if log_prob.shape == shape else log_prob.expand(shape)

@@ -65,7 +65,7 @@ class Independent(Wrapper):
     def rsample_and_log_prob(
         self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        value, log_prob = self.base_dist.rsample_and_log_prob(sample_shape, generator=generator)
+        value, log_prob = self._draw_base_scored(sample_shape, generator)
         return value, sum_rightmost(log_prob, self.reinterpreted_batch_ndims)
 
     def entropy(self) -> Tensor:

@@ -51,6 +51,7 @@ class MaskedDistribution(Wrapper):
         return new
 
     def log_prob(self, value: Tensor) -> Tensor:
+        value = self._as_value(value)
         if self._mask is False:
             shape = broadcast_shapes([value.shape[: value.dim() - self.event_dim], self._batch_shape])
             return value.new_zeros(()).expand(shape)
@@ -65,7 +66,16 @@ class MaskedDistribution(Wrapper):
         if not isinstance(self._mask, Tensor):
             return value
         mask = self._mask.reshape(self._mask.shape + (1,) * self.event_dim)
-        return torch.where(mask, value, self.support.feasible(value)).to(value.dtype)
+        support = self._base_support()
+        return value if support is None else torch.where(mask, value, support.feasible(value)).to(value.dtype)
+
+    def _base_support(self) -> Any:
+        """The support, if it is one of our constraints; people's own classes may state none."""
+        try:
+            support = self.base_dist.support
+        except NotImplementedError:
+            return None
+        return support if hasattr(support, "feasible") else None
 
     def __repr__(self) -> str:
         mask = self._mask if isinstance(self._mask, bool) else f"tensor{tuple(self._mask.shape)}"

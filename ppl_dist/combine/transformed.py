@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from .. import constraints
+from .. import constraints, validation
 from ..constraints import Constraint
 from ..distribution import Distribution
-from ..shapes import sum_rightmost
-from ..transforms import ComposeTransform, Transform
+from ..param import describe
+from ..shapes import sum_rightmost, unflatten_mask
+from ..transforms import AbsTransform, ComposeTransform, Transform
+from .independent import Independent
 from .wrapper import Wrapper
 
-__all__ = ["TransformedDistribution"]
+__all__ = ["Folded", "TransformedDistribution"]
 
 
 class TransformedDistribution(Wrapper):
@@ -55,11 +57,11 @@ class TransformedDistribution(Wrapper):
         out_shape = whole.forward_shape(base_shape)
         wider = whole.inverse_shape(out_shape)
         if wider != base_shape:  # the transform's own parameters broadcast the base
-            base_distribution = base_distribution.expand(wider[: len(wider) - base_distribution.event_dim])
-        extra = needed - base_distribution.event_dim
-        base_distribution = base_distribution.to_event(extra) if extra > 0 else base_distribution
+            base_distribution = base_distribution.expand(wider[: len(wider) - len(base_distribution.event_shape)])
+        extra = needed - len(base_distribution.event_shape)
+        base_distribution = Independent(base_distribution, extra) if extra > 0 else base_distribution
         grown = whole.codomain.event_dim - needed
-        event_dim = max(base_distribution.event_dim + grown, whole.codomain.event_dim)
+        event_dim = max(len(base_distribution.event_shape) + grown, whole.codomain.event_dim)
         cut = len(out_shape) - event_dim
         self.__dict__["transforms"] = parts
         super().__init__(base_distribution, out_shape[:cut], out_shape[cut:], validate_args)
@@ -79,6 +81,17 @@ class TransformedDistribution(Wrapper):
     def _base_tail(self) -> torch.Size:
         return torch.Size()
 
+    def __getitem__(self, index: Any) -> Self:
+        width = len(self.base_dist.event_shape)
+        for transform in self.transforms:
+            if not self._spec.params and transform._batch_dims(width):
+                raise NotImplementedError(
+                    f"{type(self).__name__} cannot be indexed: {transform!r} has batch dimensions of its own. "
+                    f"Try indexing its parameters and base_dist."
+                )
+            width += transform.codomain.event_dim - transform.domain.event_dim
+        return super().__getitem__(index)
+
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         sample_shape = shape[: len(shape) - len(self._batch_shape) - len(self._event_shape)]
         base = self.base_dist
@@ -91,8 +104,8 @@ class TransformedDistribution(Wrapper):
         self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         # forward only: where a transform saturates, inverting its output would lose the draw
-        x, log_prob = self.base_dist.rsample_and_log_prob(sample_shape, generator=generator)
-        width = self.base_dist.event_dim
+        x, log_prob = self._draw_base_scored(sample_shape, generator)
+        width = len(self.base_dist.event_shape)
         for transform in self.transforms:
             x, log_det = transform.call_and_log_det(x)
             log_prob = log_prob - sum_rightmost(log_det, width - transform.domain.event_dim)
@@ -102,15 +115,42 @@ class TransformedDistribution(Wrapper):
     def _log_prob(self, x: Tensor) -> Tensor:
         width = self.event_dim
         total: Tensor | None = None
+        inside: Tensor | None = None
         for transform in reversed(self.transforms):
+            if transform is not self.transforms[-1]:  # the support is the last one's codomain, and is checked already
+                x, reached = self._within_reach(transform.codomain, x, width)
+                inside = reached if inside is None else inside if reached is None else inside & reached
             before = transform.inv(x)
             width += transform.domain.event_dim - transform.codomain.event_dim
             log_det = transform.log_abs_det_jacobian(before, x)
             log_det = sum_rightmost(log_det, width - transform.domain.event_dim)
             total = log_det if total is None else total + log_det
             x = before
-        base = sum_rightmost(self.base_dist.log_prob(x), width - self.base_dist.event_dim)
-        return base if total is None else base - total
+        base = sum_rightmost(self.base_dist.log_prob(x), width - len(self.base_dist.event_shape))
+        log_prob = base if total is None else base - total
+        return log_prob if inside is None else torch.where(inside, log_prob, -torch.inf)
+
+    def _within_reach(self, codomain: Constraint, x: Tensor, width: int) -> tuple[Tensor, Tensor | None]:
+        """`x` moved to where an earlier transform can lead, and which events were there already; None means all.
+
+        The inverse of exp is nan at the negative numbers that a shift after it puts into the support's real line.
+        """
+        plain = codomain.base_constraint if isinstance(codomain, constraints.Independent) else codomain
+        if isinstance(plain, constraints.Real) or constraints.is_dependent(plain):
+            return x, None
+        if not torch.compiler.is_compiling():
+            answer = validation.holds(codomain, x)
+            if answer:
+                return x, None
+            if answer is False and validation.resolve(self._validate_args):
+                raise ValueError(
+                    f"{type(self).__name__}: no draw leads to this value: before the last transforms it must "
+                    f"{describe(codomain)}; {validation.violation(codomain, x)}."
+                )
+        inside = codomain.check(x)
+        safe = torch.where(unflatten_mask(inside, codomain.event_dim), x, codomain.feasible(x)).to(x.dtype)
+        n = width - codomain.event_dim
+        return safe, inside.flatten(-n).all(-1) if n else inside
 
     def _pulled_back(self, value: Tensor) -> tuple[Tensor, int | Tensor]:
         """The base's value at `value`, and whether the way there turned the order round."""
@@ -192,3 +232,17 @@ class TransformedDistribution(Wrapper):
         if self._spec.params:
             return super().__repr__()
         return f"TransformedDistribution({self.base_dist!r}, {self.transforms!r})"
+
+
+class Folded(TransformedDistribution):
+    """|z| for a symmetric z: what the half families share. The family gives `base_dist`, the law of z."""
+
+    support = constraints.nonnegative
+    transforms = [AbsTransform()]  # noqa: RUF012  # a constant of the class, as the base class stores it
+    has_rsample = True
+    has_enumerate_support = False
+
+    def rsample_and_log_prob(
+        self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return Distribution.rsample_and_log_prob(self, sample_shape, generator=generator)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..distribution import Distribution
+from ..samplers import draw, draw_from
 from ..shapes import size_of
 
 __all__ = ["Wrapper"]
@@ -77,12 +78,30 @@ class Wrapper(Distribution):
         return self._draw_base(shape, generator)
 
     def _draw_base(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        """A draw of the base with complete shape `shape`; a foreign base takes no generator."""
+        """A draw of the base with complete shape `shape`."""
         base = self.base_dist
         inner = base.batch_shape + base.event_shape
-        sample_shape = shape[: len(shape) - len(inner)]
-        draw = base.rsample if base.has_rsample else base.sample
-        return draw(sample_shape) if generator is None else draw(sample_shape, generator=generator)
+        return draw(base, shape[: len(shape) - len(inner)], generator)
+
+    def _draw_base_scored(
+        self, sample_shape: Sequence[int], generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """A differentiable draw of the base with its log density; a foreign base is asked for one after the other."""
+        base: Any = self.base_dist
+        if isinstance(base, Distribution):
+            return base.rsample_and_log_prob(sample_shape, generator=generator)
+        value = draw_from(base.rsample, generator, size_of(sample_shape))
+        return value, base.log_prob(value)
+
+    def _as_value(self, value: Any) -> Tensor:
+        """Numbers take the dtype of the base's parameters."""
+        if (
+            isinstance(value, Tensor)
+            or "base_dist" not in self.__dict__
+            or not isinstance(self.base_dist, Distribution)
+        ):
+            return super()._as_value(value)
+        return self.base_dist._as_value(value)
 
     @property
     def mean(self) -> Tensor:

@@ -9,6 +9,8 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 
+from ..values import same_value, short
+
 __all__ = ["Bound", "Constraint", "Dependent", "Independent", "dependent_property", "is_dependent"]
 
 Bound = float | Tensor
@@ -34,36 +36,30 @@ class Constraint:
         return bool(self.check(value).all().item())
 
     def feasible(self, value: Tensor) -> Tensor | float:
-        """A point inside the set, broadcastable against `value`: it stands in for values outside."""
+        """A point inside the set, broadcastable against `value`: it stands in for values outside.
+
+        A set that `transform_to` does not know answers with `value` itself.
+        """
         from ..constraint_registry import transform_to
 
-        transform = transform_to(self)
+        try:
+            transform = transform_to(self)
+        except NotImplementedError:  # nothing is known of a user's own set: its value has to do
+            return value
         shape = transform.inverse_shape(value.shape)
         return transform(torch.zeros(shape, dtype=value.dtype, device=value.device))
 
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return False
-        return all(_same(mine, vars(other).get(name)) for name, mine in vars(self).items())
+        return all(same_value(mine, vars(other).get(name)) for name, mine in vars(self).items())
 
     def __hash__(self) -> int:
         return hash(type(self))
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={_short(value)}" for name, value in vars(self).items())
+        shown = ", ".join(f"{name}={short(value)}" for name, value in vars(self).items())
         return f"{type(self).__name__}({shown})"
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, Tensor) or isinstance(b, Tensor):
-        return bool(torch.equal(torch.as_tensor(a), torch.as_tensor(b)))
-    return bool(a == b)
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"{value.item():.6g}" if value.dim() == 0 else f"tensor{tuple(value.shape)}"
-    return repr(value)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -126,7 +122,8 @@ class Independent(Constraint):
             raise ValueError(
                 f"independent: expected at least {self.event_dim} dimensions, got shape {tuple(value.shape)}."
             )
-        return inside.reshape((*inside.shape[: inside.dim() - self.reinterpreted_batch_ndims], -1)).all(-1)
+        n = self.reinterpreted_batch_ndims
+        return inside.flatten(-n).all(-1) if n else inside
 
     def holds(self, value: Tensor) -> bool:
         if value.dim() < self.event_dim:

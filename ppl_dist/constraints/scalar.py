@@ -143,46 +143,34 @@ class HalfOpenInterval(Interval):
         return (low >= self.lower_bound) & (high < self.upper_bound)
 
 
-def _whole(value: Tensor) -> Tensor:
-    return value % 1 == 0
+class _Whole(_Bounded):
+    """Mixed in before a set of numbers: only its integers."""
 
+    is_discrete = True
+    lower_bound: Bound
 
-def _all_whole(value: Tensor) -> bool:
-    if not value.is_floating_point():
-        return True
-    return value.item() % 1 == 0 if value.dim() == 0 else bool(_whole(value).all().item())
+    def check(self, value: Tensor) -> Tensor:
+        return super().check(value) & (value % 1 == 0)
+
+    def holds(self, value: Tensor) -> bool:
+        if not super().holds(value):
+            return False
+        if not value.is_floating_point():
+            return True
+        return value.item() % 1 == 0 if value.dim() == 0 else bool((value % 1 == 0).all().item())
+
+    def feasible(self, value: Tensor) -> Tensor | float:
+        return self.lower_bound
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class IntegerInterval(Interval):
+class IntegerInterval(_Whole, Interval):
     """The integers from `lower_bound` to `upper_bound`, both included."""
 
-    is_discrete = True
-
-    def check(self, value: Tensor) -> Tensor:
-        return super().check(value) & _whole(value)
-
-    def holds(self, value: Tensor) -> bool:
-        return super().holds(value) and _all_whole(value)
-
-    def feasible(self, value: Tensor) -> Tensor | float:
-        return self.lower_bound
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class IntegerGreaterThanEq(GreaterThanEq):
+class IntegerGreaterThanEq(_Whole, GreaterThanEq):
     """The integers from `lower_bound` upwards."""
-
-    is_discrete = True
-
-    def check(self, value: Tensor) -> Tensor:
-        return super().check(value) & _whole(value)
-
-    def holds(self, value: Tensor) -> bool:
-        return super().holds(value) and _all_whole(value)
-
-    def feasible(self, value: Tensor) -> Tensor | float:
-        return self.lower_bound
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from ..combine.transformed import TransformedDistribution
-from ..constraints import nonnegative, positive, real
+from ..combine.transformed import Folded
+from ..constraints import positive, real
 from ..distribution import Distribution
 from ..param import Param, param
 from ..samplers import standard_uniform
-from ..transforms import AbsTransform
 from .edges import log_of
 
 __all__ = ["Cauchy", "HalfCauchy"]
@@ -96,7 +94,7 @@ class Cauchy(Distribution):
         return self.scale.log() + math.log(4 * math.pi)
 
 
-class HalfCauchy(TransformedDistribution):
+class HalfCauchy(Folded):
     """HalfCauchy(scale s):  density  2 / (pi s (1 + (x / s)**2)),  x >= 0; |z| for z ~ Cauchy(0, s).
 
     >>> HalfCauchy(1.0).median
@@ -104,10 +102,6 @@ class HalfCauchy(TransformedDistribution):
     """
 
     scale: Param = param(positive)
-    support = nonnegative
-    transforms = [AbsTransform()]  # noqa: RUF012  # a constant of the class, as the base class stores it
-    has_rsample = True
-    has_enumerate_support = False
 
     @property
     def base_dist(self) -> Cauchy:
@@ -118,11 +112,6 @@ class HalfCauchy(TransformedDistribution):
 
     def _log_prob(self, x: Tensor) -> Tensor:
         return torch.sub(self.scale.log() + (LOG_2 - LOG_PI), torch.hypot(self.scale, x).log(), alpha=2)
-
-    def rsample_and_log_prob(
-        self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
-        return Distribution.rsample_and_log_prob(self, sample_shape, generator=generator)
 
     def _cdf(self, x: Tensor) -> Tensor:
         return torch.atan2(x, self.scale) / HALF_PI

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..combine.transformed import TransformedDistribution
-from ..constraints import nonnegative, positive, real
+from ..combine.transformed import Folded, TransformedDistribution
+from ..constraints import positive, real
 from ..distribution import Distribution
 from ..param import Param, param
 from ..samplers import standard_normal
 from ..special import log_ndtr, ndtr, ndtri
-from ..transforms import AbsTransform, ExpTransform
+from ..transforms import ExpTransform
 from .edges import log_of
 
 __all__ = ["HalfNormal", "LogNormal", "Normal"]
@@ -180,7 +180,7 @@ class LogNormal(TransformedDistribution):
         return 0.5 + HALF_LOG_2PI + self.scale.log() + self.loc
 
 
-class HalfNormal(TransformedDistribution):
+class HalfNormal(Folded):
     """HalfNormal(scale s):  density  sqrt(2 / pi) / s * exp(-(x / s)**2 / 2),  x >= 0; |z| for z ~ Normal(0, s).
 
     >>> HalfNormal(1.0).mode
@@ -188,10 +188,6 @@ class HalfNormal(TransformedDistribution):
     """
 
     scale: Param = param(positive)
-    support = nonnegative
-    transforms = [AbsTransform()]  # noqa: RUF012  # a constant of the class, as the base class stores it
-    has_rsample = True
-    has_enumerate_support = False
 
     @property
     def base_dist(self) -> Normal:
@@ -203,11 +199,6 @@ class HalfNormal(TransformedDistribution):
     def _log_prob(self, x: Tensor) -> Tensor:
         z = x / self.scale
         return torch.addcmul(-HALF_LOG_HALF_PI - self.scale.log(), z, z, value=-0.5)
-
-    def rsample_and_log_prob(
-        self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
-        return Distribution.rsample_and_log_prob(self, sample_shape, generator=generator)
 
     def _cdf(self, x: Tensor) -> Tensor:
         return torch.erf(x / (SQRT_2 * self.scale))

@@ -210,6 +210,9 @@ class _Pieces(Transform):
     transforms: list[Transform]
     dim: int
 
+    def _batch_dims(self, width: int) -> bool:
+        return not -width <= self.dim < 0 or super()._batch_dims(width)
+
     def _split(self, x: Tensor) -> list[Tensor]:
         raise NotImplementedError(f"{type(self).__name__} does not define _split(x).")
 
@@ -252,6 +255,11 @@ class CatTransform(_Pieces):
         self.transforms = list(tseq)
         self.lengths = [1] * len(self.transforms) if lengths is None else list(lengths)
         self.dim = dim
+
+    @property
+    def length(self) -> int:
+        """How many entries along `dim` all pieces take together."""
+        return sum(self.lengths)
 
     def _split(self, x: Tensor) -> list[Tensor]:
         return list(torch.split(x, self.lengths, self.dim))

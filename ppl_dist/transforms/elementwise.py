@@ -83,7 +83,9 @@ class SigmoidTransform(Transform):
     sign = 1
 
     def _call(self, x: Tensor) -> Tensor:
-        return x.sigmoid()
+        y = x.sigmoid()
+        facts = torch.finfo(y.dtype)  # rounded to 0 or 1 it could not be inverted; its derivative there is 0 anyway
+        return y.clamp(facts.tiny, 1 - facts.eps / 2)
 
     def _inverse(self, y: Tensor) -> Tensor:
         return y.log() - (-y).log1p()
@@ -119,7 +121,11 @@ class TanhTransform(Transform):
     sign = 1
 
     def _call(self, x: Tensor) -> Tensor:
-        return x.tanh()
+        y = x.tanh()
+        edge = (
+            1 - torch.finfo(y.dtype).eps / 2
+        )  # rounded to 1 it could not be inverted; its derivative there is 0 anyway
+        return y.clamp(-edge, edge)
 
     def _inverse(self, y: Tensor) -> Tensor:
         return y.atanh()

@@ -8,12 +8,14 @@ is derived here.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import copy
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from ..constraints import Constraint, dependent
+from ..values import same_value, short
 
 __all__ = ["Transform"]
 
@@ -122,6 +124,14 @@ class Transform:
         """The shape of x for f(x) of this shape."""
         return torch.Size(shape)
 
+    def _batch_dims(self, width: int) -> bool:
+        """Whether it treats batch entries differently, for events of `width` dimensions."""
+        inner = [v for value in self._parameters().values() for v in (value if isinstance(value, list) else [value])]
+        return any(
+            v.dim() > width if isinstance(v, Tensor) else isinstance(v, Transform) and v._batch_dims(width)
+            for v in inner
+        )
+
     def _parameters(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k not in ("_cache_size", "_cached")}
 
@@ -129,26 +139,22 @@ class Transform:
         if type(self) is not type(other) or not isinstance(other, Transform):
             return False
         mine, theirs = self._parameters(), other._parameters()
-        return mine.keys() == theirs.keys() and all(_same(mine[k], theirs[k]) for k in mine)
+        return mine.keys() == theirs.keys() and all(same_value(mine[k], theirs[k]) for k in mine)
 
     def __hash__(self) -> int:
         return hash(type(self))
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={_short(value)}" for name, value in self._parameters().items())
+        shown = ", ".join(f"{name}={short(value)}" for name, value in self._parameters().items())
         return f"{type(self).__name__}({shown})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        new = object.__new__(type(self))
+        memo[id(self)] = new
+        for name, value in self.__getstate__().items():
+            graph = isinstance(value, Tensor) and not value.is_leaf  # torch refuses to deep-copy these
+            new.__dict__[name] = value.clone() if graph else copy.deepcopy(value, memo)
+        return new
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_cached": None}
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, Tensor) or isinstance(b, Tensor):
-        return bool(torch.equal(torch.as_tensor(a), torch.as_tensor(b)))
-    return bool(a == b)
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"{value.item():.6g}" if value.dim() == 0 else f"tensor{tuple(value.shape)}"
-    return repr(value)

@@ -160,7 +160,7 @@ def test_transformed_support_and_broadcasting() -> None:
 def test_transformed_density_is_not_clipped_where_the_transform_saturates() -> None:
     d = dist.TransformedDistribution(dist.Normal(40.0, 1.0), [transforms.SigmoidTransform()])
     value, log_prob = d.rsample_and_log_prob((100,))
-    assert (value == 1).all() and torch.isfinite(log_prob).all()
+    assert (value > 1 - 1e-7).all() and (log_prob > 30).all()  # inverted from the rounded value: -257
 
 
 def test_compile_goes_through_a_combination() -> None:
