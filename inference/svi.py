@@ -56,7 +56,7 @@ class SVIRun:
     """What `SVI.run` gives back.
 
     Attributes:
-        losses: the loss of each step taken (nats), shape (steps,).
+        losses: the loss of each step taken (nats), shape (steps,), float64.
         params: constrained values at the end, by name, detached.
         interrupted: whether Ctrl-C ended the run early.
     """
@@ -137,7 +137,7 @@ class SVI:
         return SVIState(_copied(params), seed=seed)
 
     def update(self, state: SVIState, *args: Any, **kwargs: Any) -> tuple[SVIState, Tensor]:
-        """One step: the state after it, and the loss before it (nats, 0-dim). `state` is left as it was.
+        """One step: the state after it, and the loss before it (nats, 0-dim, float64). `state` is left as it was.
 
         Raises:
             ValueError: the loss is not finite; the message names the site, the parameter and the step.
@@ -153,7 +153,7 @@ class SVI:
             step=owned.step,
             baselines=owned.baselines,
         )
-        return after, torch.tensor(loss)
+        return after, torch.tensor(loss, dtype=torch.float64)
 
     def get_params(self, state: SVIState) -> dict[str, Tensor]:
         """The constrained parameters of a state, by name, detached."""
@@ -208,7 +208,7 @@ class SVI:
             except KeyboardInterrupt:
                 interrupted = True
                 bar.say(f"Interrupted after {len(losses)} of {num_steps} steps; what was learned so far is kept.")
-        return SVIRun(torch.tensor(losses), _values(self._store()), interrupted)
+        return SVIRun(torch.tensor(losses, dtype=torch.float64), _values(self._store()), interrupted)
 
     @property
     def state(self) -> SVIState:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from ppl import handlers
 from ppl.checks import check_shapes
+from ppl.handlers import condition, do
 from ppl.params import ParamStore, clear_param_store, get_param_store
 from ppl.plate import plate
 from ppl.primitives import deterministic, factor, module, observe, param, sample
@@ -30,7 +31,9 @@ __all__ = [
     "Trace",
     "check_shapes",
     "clear_param_store",
+    "condition",
     "deterministic",
+    "do",
     "emit",
     "enable_validation",
     "factor",

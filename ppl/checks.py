@@ -73,7 +73,7 @@ def _check_site(site: Site) -> None:
     for dim, size in enumerate(shape, start=-len(shape)):
         frame = frames.get(dim)
         if frame is None and size > 1:
-            raise ValueError(_unclaimed(site, shape, frames))
+            raise ValueError(_weight_too_wide(site, frames, dim) or _unclaimed(site, shape, frames))
         if frame is not None and frame.size != -1 and size not in (1, frame.size):
             raise ValueError(
                 f'site "{site.name}": log_prob has shape {shape} but plate "{frame.name}" has size {frame.size} at '
@@ -82,10 +82,33 @@ def _check_site(site: Site) -> None:
 
 
 def _log_prob_shape(site: Site) -> tuple[int, ...]:
-    if site.unscaled_log_prob is not None:
-        return shape_of(site.unscaled_log_prob)
+    for known in (site.log_prob, site.unscaled_log_prob):  # the first is also as wide as the mask and the scale
+        if known is not None:
+            return shape_of(known)
+    return _own_shape(site)
+
+
+def _own_shape(site: Site) -> tuple[int, ...]:
+    """The batch shape of the distribution and the value, whatever the mask and the scale."""
     event, shape = len(site.fn.event_shape), shape_of(site.value)
     return tuple(broadcast_shapes([site.fn.batch_shape, torch.Size(shape[: len(shape) - event])]))
+
+
+def _weight_too_wide(site: Site, frames: Mapping[int, Frame], dim: int) -> str | None:
+    """The message where it is the mask or the scale that brought the dimension, and counts the site several times."""
+    own = _own_shape(site)
+    if len(own) >= -dim and own[dim] > 1:
+        return None
+    for what, weight in (("mask", site.mask), ("scale", site.scale)):
+        shape = shape_of(weight)
+        if len(shape) >= -dim and shape[dim] > 1:
+            inside = frames_text(tuple(frames.values())) or "no plate"
+            return (
+                f'site "{site.name}": the {what} has shape {shape} but the site has batch shape {own} inside {inside}, '
+                f"so that it would count {shape[dim]} times. Try a plate around it:  "
+                f'plate("{site.name}_plate", {shape[dim]}, dim={dim}).'
+            )
+    return None
 
 
 def _unclaimed(site: Site, shape: tuple[int, ...], frames: Mapping[int, Frame]) -> str:
@@ -95,10 +118,12 @@ def _unclaimed(site: Site, shape: tuple[int, ...], frames: Mapping[int, Frame]) 
     expand = f".expand({list(shape[len(shape) - event :])})" if narrow else ""
     what = "the last dimension" if event == 1 else f"the last {event} dimensions"
     free = next(dim for dim in range(-1, -len(shape) - 1, -1) if dim not in frames and shape[dim] > 1)
+    better = f'make {what} part of the event:  sample("{site.name}", {call_text(site.fn)}{expand}.to_event({event})).'
+    if hasattr(site.fn, "log_factor"):  # a factor has no events
+        better = f'add up {what}:  factor("{site.name}", log_factor.sum({list(range(-event, 0))})).'
     return (
         f'site "{site.name}": log_prob has shape {shape} but the enclosing plates give {plates}. Either put it in a '
-        f'plate:  plate("{site.name}_plate", {shape[free]}, dim={free}),\n    or make {what} part of the event:  '
-        f'sample("{site.name}", {call_text(site.fn)}{expand}.to_event({event})).'
+        f'plate:  plate("{site.name}_plate", {shape[free]}, dim={free}),\n    or {better}'
     )
 
 

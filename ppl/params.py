@@ -279,8 +279,10 @@ def _check_same(name: str, entry: _Entry, init: Init, constraint: Constraint) ->
     if callable(init) and not isinstance(init, Tensor):  # calling it again may cost much, and draw
         return
     known = entry.leaf.shape if entry.transform is None else entry.transform.forward_shape(entry.leaf.shape)
-    if shape_of(init) != tuple(known):
-        raise _clash(name, "shape", tuple(known), shape_of(init))
+    given: Any = init
+    shape = shape_of(torch.as_tensor(given) if isinstance(given, list | tuple) else given)
+    if shape != tuple(known):
+        raise _clash(name, "shape", tuple(known), shape)
 
 
 def _clash(name: str, what: str, known: object, new: object) -> ValueError:

@@ -56,7 +56,7 @@ class plate(Handler):
         device: torch.device | str | None = None,
     ) -> None:
         self.name, self.dim, self.device = name, dim, device
-        self.size = -1 if size is None else operator.index(size)
+        self.size = -1 if size is None else _whole(name, "size", size)
         given = None if subsample is None else torch.as_tensor(subsample, device=device)
         self.subsample = given
         if subsample_size is None:
@@ -179,6 +179,15 @@ class plate(Handler):
 
     def _all(self) -> Tensor:
         return torch.arange(self.size if self.size > 0 else 0, device=self.device)
+
+
+def _whole(name: str, what: str, number: int) -> int:
+    try:
+        return operator.index(number)
+    except TypeError:
+        raise TypeError(
+            f'plate "{name}": {what} must be an int, got {type(number).__name__}. Try plate("{name}", len(data)).'
+        ) from None
 
 
 class _Indices:

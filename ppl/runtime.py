@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import types
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, ClassVar, Self
@@ -86,6 +87,10 @@ class Handler:
             return self._bind(*args, **kwargs)
         with self:
             return self.fn(*args, **kwargs)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """A method that was decorated is called on its object, as any method."""
+        return self if instance is None or self.fn is None else types.MethodType(self, instance)
 
     def _bind(self, fn: Callable[..., Any]) -> Self:
         new = copy.copy(self)

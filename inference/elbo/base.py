@@ -7,6 +7,7 @@ vectorised are callers of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ class ELBO:
     def __init__(
         self,
         num_particles: int = 1,
-        max_plate_nesting: int | None = None,
+        max_plate_nesting: float | None = None,
         vectorize_particles: bool = False,
     ) -> None:
         if num_particles < 1:
@@ -47,7 +48,9 @@ class ELBO:
                 f"{kind}: num_particles must be at least 1, got {num_particles}. Try {kind}(num_particles=1)."
             )
         self.num_particles = num_particles
-        self.max_plate_nesting = max_plate_nesting
+        # existing scripts write "find it" as infinity
+        nesting = inf if max_plate_nesting is None else max_plate_nesting
+        self.max_plate_nesting = None if nesting == inf else int(nesting)
         self.vectorize_particles = vectorize_particles
         self._nesting: dict[tuple[Program, Program], int] = {}
 

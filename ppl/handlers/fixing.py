@@ -29,6 +29,11 @@ class _Fixing(Handler):
                 f"{kind}: expected data as a dictionary of values by name, got {type(data).__name__}. "
                 f'Try {kind}(model, data={{"x": 0.5}}).'
             )
+        missing = next((name for name, value in data.items() if value is None), None)
+        if missing is not None:
+            raise TypeError(
+                f'{kind}: site "{missing}" needs a value, got None. Try leaving "{missing}" out of data, to draw it.'
+            )
         self.strict = not isinstance(data, Trace)
         if isinstance(data, Trace):
             data = {name: site.value for name, site in data.items() if site.type in ("sample", "param")}

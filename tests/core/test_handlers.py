@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.distributions as torch_dist
 
+import ppl
 import ppl_dist as dist
 from ppl import ParamStore, Trace, deterministic, factor, observe, param, plate, sample
 from ppl import handlers as h
@@ -240,3 +241,19 @@ def test_trace_object_keeps_its_latest_trace() -> None:
     with h.trace() as tr:
         chain()
     assert tr.trace is tr
+
+
+def test_a_decorated_method_is_a_method() -> None:
+    class Model:
+        loc = 3.0
+
+        @h.scale(scale=0.5)
+        def run(self, x: float) -> torch.Tensor:
+            return sample("y", dist.Normal(self.loc, 1.0), obs=x)
+
+    tr = h.trace(Model().run).get_trace(3.0)
+    assert tr["y"].scale == 0.5 and tr.log_prob_sum().item() == pytest.approx(0.5 * normal(0.0))
+
+
+def test_condition_and_do_are_at_hand() -> None:
+    assert ppl.condition is h.condition and ppl.do is h.do

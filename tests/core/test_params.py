@@ -292,3 +292,8 @@ def test_params_are_sites() -> None:
     assert site.args == (2.0,) and site.cond_indep_stack[0].name == "data"
     assert tr.log_prob_sum().item() == 0.0
     assert dist.Normal(site.value, 1.0).loc is site.value
+
+
+def test_a_list_may_be_given_again() -> None:
+    first = param("weights", [1.0, 2.0])  # type: ignore[arg-type]
+    assert param("weights", [1.0, 2.0]) is first  # type: ignore[arg-type]

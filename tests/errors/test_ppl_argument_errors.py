@@ -185,3 +185,14 @@ def test_a_constraint_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) ->
     store = ParamStore()
     store.get_or_init("w", torch.ones(2), Odd(0.0))
     fails(ValueError, store.state_dict, 'param "w"', "Odd is not one of our constraints", "Try saving store.leaves")
+
+
+@pytest.mark.parametrize("handler", [h.condition, h.do, h.substitute])
+def test_data_without_a_value(handler: Any) -> None:
+    name = handler.__name__
+    fails(TypeError, lambda: handler(model, data={"mu": None}), f'{name}: site "mu" needs a value', "got None")
+
+
+def test_a_plate_of_another_kind_of_size() -> None:
+    message = fails(TypeError, lambda: plate("p", 3.5), 'plate "p": size must be an int', "got float")  # type: ignore[arg-type]
+    assert len(eval(advice(message), {"plate": plate, "data": torch.zeros(4)})) == 4

@@ -355,3 +355,37 @@ def test_the_table_of_a_long_trace_is_cut() -> None:
         h.trace(run).get_trace()
     (note,) = info.value.__notes__
     assert note.startswith("sites so far (the last 24 of 100):") and note.count("\n") == 25
+
+
+@pytest.mark.parametrize("observed", [False, True], ids=["latent", "observed"])
+@pytest.mark.parametrize(
+    "weight", [h.mask(mask=torch.tensor([True] * 3)), h.scale(scale=torch.ones(3))], ids=["mask", "scale"]
+)
+def test_a_weight_wider_than_its_site(weight: ppl.Handler, observed: bool) -> None:
+    obs = torch.tensor(0.5) if observed else None
+
+    def run() -> None:
+        with h.trace() as tr, weight:
+            sample("z", Normal(0.0, 1.0), obs=obs)
+        tr.compute_log_prob()
+        check_shapes(tr)
+
+    kind = type(weight).__name__
+    parts = (f'site "z": the {kind} has shape (3,)', "batch shape () inside no plate", "would count 3 times")
+    message = fails(ValueError, run, *parts)
+    with eval(advice(message, r"Try a plate around it:  (.+)\.$")), h.trace() as tr, weight:
+        sample("z", Normal(0.0, 1.0))
+    tr.compute_log_prob()
+    check_shapes(tr)
+
+
+def test_a_factor_with_a_dimension_outside_any_plate() -> None:
+    log_factor = torch.ones(3, 2)
+
+    def run(call: str) -> None:
+        with h.trace() as tr:
+            eval(call, {"factor": ppl.factor, "log_factor": log_factor})
+        check_shapes(tr)
+
+    message = fails(ValueError, lambda: run('factor("f", log_factor)'), 'site "f"', "(3, 2)", "add up the last 2")
+    run(advice(message, r"add up the last 2 dimensions:  (.+)\.$"))

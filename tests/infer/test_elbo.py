@@ -348,3 +348,12 @@ def test_a_bound_of_ones_own() -> None:
 
     whole, half = (h.seed(elbo.loss, rng_seed=0)(model, guide) for elbo in (Trace_ELBO(2), Half(2)))
     assert half == pytest.approx(0.5 * whole)
+
+
+def test_an_infinite_plate_nesting_is_found_by_running() -> None:
+    def program() -> None:
+        with plate("p", 2):
+            sample("z", Normal(param("loc", 0.0), 1.0))
+
+    bound = Trace_ELBO(num_particles=3, vectorize_particles=True, max_plate_nesting=math.inf)
+    assert bound.traces(program, program, (), {})[1]["z"].value.shape == (3, 2)

@@ -391,3 +391,17 @@ def test_checks_that_are_asked_for_stay() -> None:
     svi.step(DATA)
     with pytest.raises(ValueError, match="`scale` must be positive"):
         svi.step(-DATA)
+
+
+def test_losses_lose_no_digits() -> None:
+    def exact() -> None:
+        loc = param("loc", torch.tensor(1 / 3, dtype=torch.float64))
+        ppl.factor("f", loc)
+
+    def nothing() -> None:
+        pass
+
+    svi = SVI(exact, nothing, optim.Adam(lr=0.1), seed=0)
+    state = svi.init()
+    assert svi.update(state)[1].item() == -1 / 3
+    assert svi.run(1, progress=False).losses.tolist() == [-1 / 3]

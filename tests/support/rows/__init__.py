@@ -1,0 +1,1 @@
+"""The rows of the table of families, by the file their families live in."""

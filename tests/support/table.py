@@ -1,0 +1,92 @@
+"""The form of the table of families: a row per family, with its cases and what it is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_dist import Distribution
+
+from . import exact, references
+
+
+@dataclass(frozen=True)
+class Case:
+    """One setting of a family's parameters.
+
+    `traits` say what a law must know: "edge" (a parameter on the boundary of its domain, where gradients and
+    free perturbation mean nothing), "heavy" (moments that Monte Carlo cannot pin down at the sizes used here).
+    """
+
+    name: str
+    params: dict[str, Any]
+    traits: frozenset[str] = frozenset()
+    static: dict[str, Any] = field(default_factory=dict)
+
+    def tensors(self, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+        return {name: torch.tensor(value, dtype=dtype) for name, value in self.params.items()}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One family: its cases and what it is held against.
+
+    Attributes:
+        reference: from the parameters as float64 arrays (and static parameters) to a reference.
+        kind: "continuous", "discrete" or "point".
+        lacks: methods that this family does not have; each must say so with NotImplementedError.
+        outside: values off the support, for the first case; empty where everything is inside.
+        bad: parameters that must be refused, one by one, in place of the first case's.
+        whole: integer parameters that are valid.
+        one_noise: a draw is a monotone function of one noise, so that its path is the implicit one; a draw made
+            of two (a ratio of gammas) has other paths with the same expectation.
+        gaps: known failures as data, "law" or "law:case" to the reason; they are strict xfails.
+        torch_wrong: "case:method" to the reason why torch's answer is not asked for.
+    """
+
+    family: type[Distribution]
+    reference: Callable[..., Any]
+    cases: tuple[Case, ...]
+    kind: str = "continuous"
+    lacks: frozenset[str] = frozenset()
+    outside: tuple[Any, ...] = ()
+    bad: tuple[dict[str, Any], ...] = ()
+    whole: dict[str, Any] = field(default_factory=dict)
+    peer: type | None = None
+    one_noise: bool = True
+    gaps: Mapping[str, str] = field(default_factory=dict)
+    torch_wrong: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.family.__name__
+
+    def has(self, method: str) -> bool:
+        return method not in self.lacks
+
+    def make(self, case: Case, dtype: torch.dtype = torch.float64, **kwargs: Any) -> Any:
+        return self.family(**case.tensors(dtype), **case.static, **kwargs)
+
+    def judge(self, case: Case, dtype: torch.dtype = torch.float64) -> Any:
+        """The reference at the numbers that `make` hands to the family."""
+        return self.reference(**{k: v.double().numpy() for k, v in case.tensors(dtype).items()}, **case.static)
+
+    def points(self, case: Case, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Points of the support, shape (n,) + B + E."""
+        return torch.as_tensor(self.judge(case).points()).to(dtype)
+
+
+def case(name: str, *traits: str, static: dict[str, Any] | None = None, **params: Any) -> Case:
+    return Case(name, params, frozenset(traits), static or {})
+
+
+def line(law: Callable[..., Any], formulas: exact.Exact, **kwargs: Any) -> Callable[..., references.Line]:
+    return lambda **p: references.Line(law(**p), formulas, p, **kwargs)
+
+
+VECTOR = frozenset({"cdf", "icdf", "median", "enumerate_support"})
+CONTINUOUS = frozenset({"enumerate_support"})
