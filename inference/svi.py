@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from operator import is_not
 from typing import Any
@@ -198,13 +199,18 @@ class SVI:
         """
         losses: list[float] = []
         interrupted = False
+
+        def take_steps() -> None:
+            for number in range(1, num_steps + 1):
+                losses.append(self.step(*args, **kwargs))
+                bar.update(losses[-1])
+                if callback is not None and callback(number, losses[-1]) is True:
+                    return
+
         with progress_bar(num_steps, enabled=progress) as bar:
             try:
-                for number in range(1, num_steps + 1):
-                    losses.append(self.step(*args, **kwargs))
-                    bar.update(losses[-1])
-                    if callback is not None and callback(number, losses[-1]) is True:
-                        break
+                # in a context of its own: wherever Ctrl-C strikes, no handler or store stays active after the run
+                copy_context().run(take_steps)
             except KeyboardInterrupt:
                 interrupted = True
                 bar.say(f"Interrupted after {len(losses)} of {num_steps} steps; what was learned so far is kept.")

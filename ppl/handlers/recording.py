@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
+from ppl.blame import annotate
 from ppl.runtime import Handler, Site
 from ppl.trace import Trace
 
@@ -54,6 +55,8 @@ class trace(Handler):
             self.trace.add(site)
 
     def end(self, error: BaseException | None) -> None:
+        if isinstance(error, Exception):
+            annotate(error)
         noted = any(note.startswith("sites so far") for note in getattr(error, "__notes__", ()))
         if isinstance(error, Exception) and self._nodes and not noted:
             error.add_note(self.trace.note())

@@ -241,3 +241,17 @@ def test_losses_fall() -> None:
 
     run = svi().run(400, progress=False)
     assert smooth(run.losses[-100:]) < smooth(run.losses[:20])
+
+
+def test_nothing_stays_active_after_an_interrupt_in_an_unlucky_place() -> None:
+    """Ctrl-C between entering a handler and the body of its `with` leaves an entry; it must not outlive the run."""
+    store = ParamStore()
+
+    def unlucky() -> None:
+        ppl.handlers.scale(scale=2.0).__enter__()
+        store.__enter__()
+        raise KeyboardInterrupt
+
+    assert SVI(unlucky, unlucky, optim.Adam(lr=0.1), seed=0).run(3, progress=False).interrupted
+    assert ppl.runtime.current() is None
+    assert ppl.get_param_store() is not store
