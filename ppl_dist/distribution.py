@@ -28,7 +28,6 @@ from .param import Param, Spec, Static, bad_parameter, describe, static
 from .rebuild import Rebuildable
 from .samplers import draw_from
 from .shapes import EMPTY, NARROW, broadcast_shapes, size_of, unflatten_mask
-from .tree import register_node
 from .values import short
 
 if TYPE_CHECKING:
@@ -82,7 +81,6 @@ class Distribution(Rebuildable):
         if own and "arg_constraints" not in vars(cls):
             constraints = {name: p.constraint for name, p in cls._spec.params.items()}
             cls.arg_constraints = constraints  # type: ignore[method-assign,assignment]  # a constant of the family
-        register_node(cls)
 
     @property
     def support(self) -> Any:
@@ -437,4 +435,3 @@ class Distribution(Rebuildable):
 
 
 Distribution._spec = Spec.read(Distribution)
-register_node(Distribution)

@@ -16,12 +16,13 @@ from torch import Tensor
 from .param import Spec, param, static
 from .shapes import EMPTY, broadcast_shapes, size_of
 from .transforms.transform import Transform
+from .tree import Node
 
 __all__ = ["Rebuildable"]
 
 
 @dataclass_transform(field_specifiers=(param, static))  # here, so that the fields of `Distribution` itself count
-class Rebuildable:
+class Rebuildable(Node):
     """The base of `Distribution` that knows how to make another instance out of this one."""
 
     _spec: ClassVar[Spec]
@@ -100,29 +101,7 @@ class Rebuildable:
             new.__dict__[name] = value.clone() if graph else copy.deepcopy(value, memo)
         return new
 
-    @classmethod
-    def _flatten(cls, value: Rebuildable) -> tuple[list[Any], Any]:
-        """The tree form: tensors and inner distributions are children, all else is structure."""
-        state = dict(value.__dict__)
-        names = state.pop("_placeholders", None)  # torch builds trees of ints from the same structure
-        if names is None:
-            names = tuple(k for k, v in state.items() if isinstance(v, Tensor | Rebuildable))
-        rest = tuple((k, v) for k, v in state.items() if k not in names)
-        return [state[k] for k in names], (names, rest)
-
-    @classmethod
-    def _unflatten(cls, children: Any, context: Any) -> Self:
-        names, rest = context
-        new = object.__new__(cls)
-        new.__dict__.update(rest)
-        new.__dict__.update(zip(names, children, strict=True))
-        if all(isinstance(new.__dict__[name], Tensor | Rebuildable) for name in names):
-            new._refresh_batch_shape()
-        else:
-            new.__dict__["_placeholders"] = names
-        return new
-
-    def _refresh_batch_shape(self) -> None:
+    def _rebuilt(self) -> None:
         """After a transformation has changed the children (vmap removes a dimension), read B off them again."""
         stored = self._stored()
         if stored and all(isinstance(value, Tensor) for value, _ in stored.values()):

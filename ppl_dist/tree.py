@@ -1,18 +1,60 @@
-"""The one place that touches `torch.utils._pytree`, which is private to torch.
+"""Values that are trees of tensors, for `torch.func` and `torch.compile`.
 
-A registered class can be an argument or a result of functions under `torch.func` and
-`torch.compile`: its tensors are found, replaced and put back.
+This is the one place that touches `torch.utils._pytree`, which is private to torch.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
+from torch import Tensor
 from torch.utils import _pytree
 
-__all__ = ["register_node"]
+__all__ = ["Node"]
 
 
-def register_node(cls: Any) -> None:
-    """Register a class with `_flatten(value) -> (children, context)` and `_unflatten(children, context)`."""
-    _pytree.register_pytree_node(cls, cls._flatten, cls._unflatten)
+class Node:
+    """What a function under `torch.func` may take and give: its tensors are found, replaced and put back.
+
+    Tensors and inner nodes among the attributes, also in lists, are children; all else is structure. A subclass
+    overrides `_rebuilt` where its structure follows from the shapes of its children.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not hasattr(cls, "state_dict"):  # a module keeps its tensors where modules do
+            _pytree.register_pytree_node(cls, cls._flatten, cls._unflatten)
+
+    def _structure(self) -> dict[str, Any]:
+        """The attributes that make up the value."""
+        return dict(self.__dict__)
+
+    def _rebuilt(self) -> None:
+        """Called when the children have been replaced by others of the same kinds."""
+
+    @classmethod
+    def _flatten(cls, value: Node) -> tuple[list[Any], Any]:
+        state = value._structure()
+        names = state.pop("_placeholders", None)  # torch builds trees of ints from the same structure
+        if names is None:
+            names = tuple(name for name, item in state.items() if _is_child(item))
+        rest = tuple((name, item) for name, item in state.items() if name not in names)
+        return [state[name] for name in names], (names, rest)
+
+    @classmethod
+    def _unflatten(cls, children: Any, context: Any) -> Self:
+        names, rest = context
+        new = object.__new__(cls)
+        new.__dict__.update(rest)
+        new.__dict__.update(zip(names, children, strict=True))
+        if all(_is_child(new.__dict__[name]) for name in names):
+            new._rebuilt()
+        else:
+            new.__dict__["_placeholders"] = names
+        return new
+
+
+def _is_child(item: Any) -> bool:
+    if isinstance(item, list):
+        return bool(item) and all(_is_child(inner) for inner in item)
+    return isinstance(item, Tensor | Node)

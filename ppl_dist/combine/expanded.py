@@ -96,5 +96,5 @@ class ExpandedDistribution(Wrapper):
     def entropy(self) -> Tensor:
         return self._spread(self.base_dist.entropy(), torch.Size())
 
-    def _refresh_batch_shape(self) -> None:
+    def _rebuilt(self) -> None:
         """The batch shape is this wrapper's own: the base does not know it."""

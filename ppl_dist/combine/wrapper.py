@@ -123,9 +123,9 @@ class Wrapper(Distribution):
             raise self._missing("enumerate_support")
         return self.base_dist.enumerate_support(expand)
 
-    def _refresh_batch_shape(self) -> None:
+    def _rebuilt(self) -> None:
         if self._spec.params:
-            super()._refresh_batch_shape()
+            super()._rebuilt()
         elif isinstance(self.base_dist, Distribution):
             full = self.base_dist.batch_shape
             extra = len(full) - self._tail_dims()

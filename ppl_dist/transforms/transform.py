@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from ..constraints import Constraint, dependent
+from ..tree import Node
 from ..values import same_value, short
 
 __all__ = ["Transform"]
 
 
-class Transform:
+class Transform(Node):
     """A map from `domain` to `codomain`.
 
     Attributes:
@@ -42,7 +43,7 @@ class Transform:
         self._cache_size = cache_size
         self._cached: tuple[Tensor, Tensor] | None = None
 
-    # what an author writes ---------------------------------------------------
+    # What an author writes
 
     def _call(self, x: Tensor) -> Tensor:
         """Hook: y = f(x)."""
@@ -56,7 +57,7 @@ class Transform:
         """Hook: log|det df/dx|, one number per event of the domain."""
         raise NotImplementedError(f"{type(self).__name__} has no log_abs_det_jacobian.")
 
-    # what callers use --------------------------------------------------------
+    # What callers use
 
     def __call__(self, x: Tensor) -> Tensor:
         """y = f(x)."""
@@ -155,6 +156,9 @@ class Transform:
             graph = isinstance(value, Tensor) and not value.is_leaf  # torch refuses to deep-copy these
             new.__dict__[name] = value.clone() if graph else copy.deepcopy(value, memo)
         return new
+
+    def _structure(self) -> dict[str, Any]:
+        return self.__getstate__()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_cached": None}

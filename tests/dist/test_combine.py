@@ -171,3 +171,19 @@ def test_compile_goes_through_a_combination() -> None:
     loc, x = torch.randn(3), torch.rand(2, 3) + 0.1
     torch.testing.assert_close(torch.compile(f, fullgraph=True, backend="eager")(loc, x), f(loc, x))
     torch._dynamo.reset()
+
+
+def test_vmap_takes_and_gives_transformed_distributions() -> None:
+    """The tensors of a transform are part of the tree, as those of the base are."""
+    shifts = torch.tensor([0.0, 1.0, 2.0])
+
+    def shifted(shift: torch.Tensor) -> dist.TransformedDistribution:
+        chain = [dist.transforms.ExpTransform(), dist.transforms.AffineTransform(shift, 2.0)]
+        return dist.TransformedDistribution(dist.Normal(shift, 1.0), chain)
+
+    together = torch.func.vmap(shifted)(shifts)
+    assert together.batch_shape == (3,)
+    x = torch.tensor(9.0)
+    each = torch.stack([shifted(shift).log_prob(x) for shift in shifts])
+    torch.testing.assert_close(together.log_prob(x), each)
+    torch.testing.assert_close(torch.func.vmap(lambda d: d.log_prob(x))(together), each)
