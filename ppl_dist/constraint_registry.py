@@ -99,10 +99,21 @@ def _shared() -> dict[type[c.Constraint], Rule]:
         c.Interval: _between,
         c.HalfOpenInterval: _between,
         c.CorrCholesky: lambda _: t.CorrCholeskyTransform(),
+        c.OrderedVector: lambda _: t.OrderedTransform(),
+        c.PositiveOrderedVector: lambda _: t.ComposeTransform([t.OrderedTransform(), t.ExpTransform()]),
     }
 
 
-biject_to = ConstraintRegistry("biject_to", {**_shared(), c.Simplex: lambda _: t.StickBreakingTransform()})
+biject_to = ConstraintRegistry(
+    "biject_to",
+    {
+        **_shared(),
+        c.Simplex: lambda _: t.StickBreakingTransform(),
+        c.LowerCholesky: lambda _: t.PackedLowerCholeskyTransform(),
+        c.PositiveDefinite: lambda _: t.PackedPositiveDefiniteTransform(),
+        c.PositiveSemidefinite: lambda _: t.PackedPositiveDefiniteTransform(),
+    },
+)
 transform_to = ConstraintRegistry(
     "transform_to",
     {

@@ -8,13 +8,17 @@ passes as possible, and `feasible` names a point inside.
 Lower-case names are the ones to use: `positive`, `simplex`, `interval(0.0, 2.0)`.
 """
 
+import math
+
 from .array import (
     CorrCholesky,
     LowerCholesky,
     LowerTriangular,
     Multinomial,
     OneHot,
+    OrderedVector,
     PositiveDefinite,
+    PositiveOrderedVector,
     PositiveSemidefinite,
     Simplex,
     Square,
@@ -27,6 +31,7 @@ from .scalar import (
     GreaterThan,
     GreaterThanEq,
     HalfOpenInterval,
+    Integer,
     IntegerGreaterThanEq,
     IntegerInterval,
     Interval,
@@ -37,11 +42,15 @@ from .scalar import (
 dependent = Dependent()
 boolean = Boolean()
 one_hot = OneHot()
+integer = Integer()
 nonnegative_integer = IntegerGreaterThanEq(0)
 positive_integer = IntegerGreaterThanEq(1)
 integer_interval = IntegerInterval
 real = Real()
 real_vector = Independent(real, 1)
+real_matrix = Independent(real, 2)
+ordered_vector = OrderedVector()
+positive_ordered_vector = PositiveOrderedVector()
 positive = GreaterThan(0.0)
 nonnegative = GreaterThanEq(0.0)
 greater_than = GreaterThan
@@ -51,6 +60,7 @@ multinomial = Multinomial
 unit_interval = Interval(0.0, 1.0)
 interval = Interval
 half_open_interval = HalfOpenInterval
+circular = Interval(-math.pi, math.pi)
 simplex = Simplex()
 lower_triangular = LowerTriangular()
 lower_cholesky = LowerCholesky()
@@ -73,6 +83,7 @@ __all__ = [
     "GreaterThanEq",
     "HalfOpenInterval",
     "Independent",
+    "Integer",
     "IntegerGreaterThanEq",
     "IntegerInterval",
     "Interval",
@@ -81,7 +92,9 @@ __all__ = [
     "LowerTriangular",
     "Multinomial",
     "OneHot",
+    "OrderedVector",
     "PositiveDefinite",
+    "PositiveOrderedVector",
     "PositiveSemidefinite",
     "Real",
     "Simplex",
@@ -90,6 +103,7 @@ __all__ = [
     "Symmetric",
     "boolean",
     "cat",
+    "circular",
     "corr_cholesky",
     "dependent",
     "dependent_property",
@@ -97,6 +111,7 @@ __all__ = [
     "greater_than_eq",
     "half_open_interval",
     "independent",
+    "integer",
     "integer_interval",
     "interval",
     "is_dependent",
@@ -107,11 +122,14 @@ __all__ = [
     "nonnegative",
     "nonnegative_integer",
     "one_hot",
+    "ordered_vector",
     "positive",
     "positive_definite",
     "positive_integer",
+    "positive_ordered_vector",
     "positive_semidefinite",
     "real",
+    "real_matrix",
     "real_vector",
     "simplex",
     "square",

@@ -15,7 +15,9 @@ __all__ = [
     "LowerTriangular",
     "Multinomial",
     "OneHot",
+    "OrderedVector",
     "PositiveDefinite",
+    "PositiveOrderedVector",
     "PositiveSemidefinite",
     "Simplex",
     "Square",
@@ -68,6 +70,24 @@ class Simplex(Constraint):
 
     def feasible(self, value: Tensor) -> Tensor | float:
         return torch.full(value.shape[-1:], 1.0 / value.shape[-1], dtype=value.dtype, device=value.device)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OrderedVector(Constraint):
+    """Strictly increasing vectors."""
+
+    event_dim = 1
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value.diff(dim=-1) > 0).all(-1)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PositiveOrderedVector(OrderedVector):
+    """Strictly increasing vectors of positive numbers."""
+
+    def check(self, value: Tensor) -> Tensor:
+        return super().check(value) & (value > 0).all(-1)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -15,6 +15,7 @@ __all__ = [
     "GreaterThan",
     "GreaterThanEq",
     "HalfOpenInterval",
+    "Integer",
     "IntegerGreaterThanEq",
     "IntegerInterval",
     "Interval",
@@ -171,6 +172,19 @@ class IntegerInterval(_Whole, Interval):
 @dataclass(frozen=True, eq=False, repr=False)
 class IntegerGreaterThanEq(_Whole, GreaterThanEq):
     """The integers from `lower_bound` upwards."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Integer(Constraint):
+    """The integers."""
+
+    is_discrete = True
+
+    def check(self, value: Tensor) -> Tensor:
+        return value % 1 == 0
+
+    def feasible(self, value: Tensor) -> Tensor | float:
+        return 0.0
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -4,13 +4,17 @@ from .compose import CatTransform, ComposeTransform, IndependentTransform, Resha
 from .elementwise import (
     AbsTransform,
     AffineTransform,
+    ELUTransform,
     ExpTransform,
+    LeakyReLUTransform,
     PowerTransform,
     SigmoidTransform,
     SoftplusTransform,
     TanhTransform,
 )
 from .inverse import InverseTransform
+from .matrix import CholeskyTransform, PackedLowerCholeskyTransform, PackedPositiveDefiniteTransform
+from .ordered import LowerCholeskyAffine, OrderedTransform, PermuteTransform
 from .transform import Transform
 from .vector import (
     CorrCholeskyTransform,
@@ -26,12 +30,20 @@ __all__ = [
     "AbsTransform",
     "AffineTransform",
     "CatTransform",
+    "CholeskyTransform",
     "ComposeTransform",
     "CorrCholeskyTransform",
+    "ELUTransform",
     "ExpTransform",
     "IndependentTransform",
     "InverseTransform",
+    "LeakyReLUTransform",
+    "LowerCholeskyAffine",
     "LowerCholeskyTransform",
+    "OrderedTransform",
+    "PackedLowerCholeskyTransform",
+    "PackedPositiveDefiniteTransform",
+    "PermuteTransform",
     "PositiveDefiniteTransform",
     "PowerTransform",
     "ReshapeTransform",

@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid, softplus
+from torch.nn.functional import elu, leaky_relu, logsigmoid, softplus
 
 from .. import constraints
 from ..constraints import Constraint
@@ -16,7 +16,9 @@ from .transform import Transform
 __all__ = [
     "AbsTransform",
     "AffineTransform",
+    "ELUTransform",
     "ExpTransform",
+    "LeakyReLUTransform",
     "PowerTransform",
     "SigmoidTransform",
     "SoftplusTransform",
@@ -133,6 +135,56 @@ class TanhTransform(Transform):
     def _log_det(self, x: Tensor, y: Tensor) -> Tensor:
         # log(1 - tanh(x)^2) = 2 (log 2 - x - softplus(-2x)): finite for every finite x
         return 2.0 * (math.log(2.0) - x - softplus(-2.0 * x))
+
+
+class ELUTransform(Transform):
+    """y = x for x > 0, exp(x) - 1 below."""
+
+    domain = constraints.real
+    codomain = constraints.greater_than(-1.0)
+    bijective = True
+    sign = 1
+
+    def _call(self, x: Tensor) -> Tensor:
+        return elu(x)
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return torch.where(y > 0, y, y.clamp(max=0).log1p())
+
+    def _log_det(self, x: Tensor, y: Tensor) -> Tensor:
+        return x.clamp(max=0)
+
+
+class LeakyReLUTransform(Transform):
+    """y = x for x > 0, negative_slope * x below.
+
+    Args:
+        negative_slope: a positive number.
+        cache_size: as for every transform.
+    """
+
+    domain = constraints.real
+    codomain = constraints.real
+    bijective = True
+    sign = 1
+
+    def __init__(self, negative_slope: float = 0.01, cache_size: int = 0) -> None:
+        super().__init__(cache_size)
+        if not negative_slope > 0:
+            raise ValueError(
+                f"LeakyReLUTransform: negative_slope must be positive, got {negative_slope}. "
+                f"Try LeakyReLUTransform(0.01)."
+            )
+        self.negative_slope = negative_slope
+
+    def _call(self, x: Tensor) -> Tensor:
+        return leaky_relu(x, self.negative_slope)
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return leaky_relu(y, 1 / self.negative_slope)
+
+    def _log_det(self, x: Tensor, y: Tensor) -> Tensor:
+        return (x < 0).to(x.dtype) * math.log(self.negative_slope)
 
 
 class AbsTransform(Transform):

@@ -31,6 +31,17 @@ BIJECTIONS: dict[str, tuple[t.Transform, tuple[int, ...]]] = {
     "affine tensors": (t.AffineTransform(torch.tensor([1.0, 2.0]), torch.tensor([0.5, -3.0]), event_dim=1), (2,)),
     "stick breaking": (t.StickBreakingTransform(), (3,)),
     "correlation": (t.CorrCholeskyTransform(), (6,)),
+    "elu": (t.ELUTransform(), ()),
+    "leaky relu": (t.LeakyReLUTransform(0.1), ()),
+    "ordered": (t.OrderedTransform(), (4,)),
+    "permute": (t.PermuteTransform(torch.tensor([2, 0, 3, 1])), (4,)),
+    "lower cholesky affine": (
+        t.LowerCholeskyAffine(normal(3), torch.tensor([[1.0, 0, 0], [0.5, 2, 0], [-1, 1, 0.3]], dtype=torch.float64)),
+        (3,),
+    ),
+    "packed lower cholesky": (t.PackedLowerCholeskyTransform(), (6,)),
+    "packed positive definite": (t.PackedPositiveDefiniteTransform(), (6,)),
+    "from factor to factor": (t.ComposeTransform([t.PackedPositiveDefiniteTransform(), t.CholeskyTransform()]), (6,)),
     "identity": (t.identity_transform, ()),
     "compose": (t.ComposeTransform([t.AffineTransform(0.5, 2.0), t.SigmoidTransform(), t.ExpTransform()]), ()),
     "compose wide": (t.ComposeTransform([t.AffineTransform(0.5, 2.0), t.StickBreakingTransform()]), (3,)),
@@ -84,6 +95,9 @@ def free_coordinates(y: Tensor, constraint: c.Constraint) -> Tensor:
     base = constraint.base_constraint if isinstance(constraint, c.Independent) else constraint
     if base == c.simplex:
         return y[..., :-1]
+    if base in (c.lower_cholesky, c.positive_definite):
+        rows, columns = torch.tril_indices(y.shape[-1], y.shape[-1])
+        return y[..., rows, columns]
     if base == c.corr_cholesky:
         rows, columns = torch.tril_indices(y.shape[-1], y.shape[-1], -1)
         return y[..., rows, columns]
@@ -236,4 +250,22 @@ BAD: list[tuple[Callable[[], object], str]] = [
 @pytest.mark.parametrize("build, text", BAD, ids=["cache", "reshape", "reshape call", "correlation"])
 def test_errors(build: Callable[[], object], text: str) -> None:
     with pytest.raises(ValueError, match=text):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("build", "says"),
+    [
+        (
+            lambda: t.PermuteTransform(torch.tensor([0, 0, 2])),
+            r"expected the numbers 0 \.\. 2 .* got \[0, 0, 2\]\. Try",
+        ),
+        (lambda: t.LeakyReLUTransform(-1.0), r"negative_slope must be positive, got -1\.0\. Try"),
+        (lambda: t.LowerCholeskyAffine(normal(3), normal(2, 2)), r"loc \(3,\) and scale_tril \(2, 2\) do not fit"),
+        (lambda: t.PackedLowerCholeskyTransform()(normal(5)), r"must be n \(n \+ 1\) / 2 for some n, got 5\. Try 6\."),
+    ],
+    ids=["permute", "leaky relu", "affine", "packed"],
+)
+def test_what_cannot_be_built_says_why(build: Callable[[], object], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
         build()
