@@ -258,7 +258,7 @@ def test_errors(build: Callable[[], object], text: str) -> None:
     [
         (
             lambda: t.PermuteTransform(torch.tensor([0, 0, 2])),
-            r"expected the numbers 0 \.\. 2 .* got \[0, 0, 2\]\. Try",
+            r"numbers 0 \.\. 2 .* got \[0, 0, 2\]\. Try",
         ),
         (lambda: t.LeakyReLUTransform(-1.0), r"negative_slope must be positive, got -1\.0\. Try"),
         (lambda: t.LowerCholeskyAffine(normal(3), normal(2, 2)), r"loc \(3,\) and scale_tril \(2, 2\) do not fit"),
