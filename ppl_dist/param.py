@@ -154,6 +154,8 @@ class Spec:
                     params[name] = value
                 elif isinstance(value, Static):
                     fixed[name] = value.default
+                else:  # a subclass states what its base is told: Chi2 is a Gamma without arguments of its own
+                    params.pop(name, None)
         groups = getattr(family, "exactly_one", ())
         groups = (groups,) if groups and isinstance(groups[0], str) else tuple(groups)
         scalar = not groups and not fixed and bool(params)
@@ -265,7 +267,7 @@ def _check_relative(self: Distribution) -> None:
     """Raise for the first parameter that breaks a constraint set by the others (`within`)."""
     for name in self._spec.relative:
         within = self._spec.params[name].within
-        if within is not None:
+        if within is not None and name in self.__dict__:
             _check(self, name, within(self), self.__dict__[name])
 
 
@@ -332,7 +334,7 @@ def as_tensors(self: Distribution, given: tuple[Any, ...], names: tuple[str, ...
                 raise TypeError(f"{type(self).__name__}: `{name}` must be real, got {validation.dtype_name(value)}.")
             constraint = self._spec.params[name].constraint
             # of a dependent constraint nothing is known: a point mass may well sit on an integer
-            keep = value.dtype in _FLOATS or constraint.is_discrete or isinstance(constraint, Dependent)
+            keep = value.dtype in _FLOATS or isinstance(constraint, Dependent)
             out.append(value if keep else value.to(dtype))
         elif isinstance(value, int | float):
             out.append(torch.scalar_tensor(value, dtype=dtype, device=device))

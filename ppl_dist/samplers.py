@@ -14,6 +14,7 @@ from torch import Tensor
 __all__ = [
     "draw",
     "draw_from",
+    "log_standard_exponential",
     "log_standard_gamma",
     "moved_inside",
     "standard_exponential",
@@ -76,6 +77,11 @@ def standard_exponential(shape: torch.Size, like: Tensor, generator: torch.Gener
         torch.empty(shape, dtype=like.dtype, device=like.device), generator=generator
     )
     return draws
+
+
+def log_standard_exponential(shape: torch.Size, like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """The logs of exponential draws with rate one; by uniform draws, whose kernel is vectorised."""
+    return standard_uniform(shape, like, generator).log().neg().log()
 
 
 def log_standard_gamma(concentration: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -17,7 +17,7 @@ from ..transforms import AbsTransform, ComposeTransform, Transform
 from .independent import Independent
 from .wrapper import Wrapper
 
-__all__ = ["Folded", "TransformedDistribution"]
+__all__ = ["Folded", "Mapped", "TransformedDistribution"]
 
 
 class TransformedDistribution(Wrapper):
@@ -234,11 +234,9 @@ class TransformedDistribution(Wrapper):
         return f"TransformedDistribution({self.base_dist!r}, {self.transforms!r})"
 
 
-class Folded(TransformedDistribution):
-    """|z| for a symmetric z: what the half families share. The family gives `base_dist`, the law of z."""
+class Mapped(TransformedDistribution):
+    """A transformed draw whose mathematics a family writes out; it gives `base_dist` and `transforms` too."""
 
-    support = constraints.nonnegative
-    transforms = [AbsTransform()]  # noqa: RUF012  # a constant of the class, as the base class stores it
     has_rsample = True
     has_enumerate_support = False
 
@@ -246,3 +244,10 @@ class Folded(TransformedDistribution):
         self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         return Distribution.rsample_and_log_prob(self, sample_shape, generator=generator)
+
+
+class Folded(Mapped):
+    """|z| for a symmetric z: what the half families share. The family gives `base_dist`, the law of z."""
+
+    support = constraints.nonnegative
+    transforms = [AbsTransform()]  # noqa: RUF012  # a constant of the class, as the base class stores it

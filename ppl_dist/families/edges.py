@@ -5,7 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["log_of", "xlog1py", "xlogy"]
+from ..special import log1mexp
+
+__all__ = ["NEGLIGIBLE", "log_of", "log_rise", "xlog1py", "xlogy"]
+
+NEGLIGIBLE = -40.0  # exp of it is below the rounding of 1
 
 
 def xlogy(c: Tensor, x: Tensor) -> Tensor:
@@ -26,3 +30,9 @@ def log_of(p: Tensor, q: Tensor) -> Tensor:
     """log p given q = 1 - p, from whichever of the two is small."""
     small = p < 0.5
     return torch.where(small, torch.where(small, p, 0.5).log(), (-torch.where(small, 0.5, q)).log1p())
+
+
+def log_rise(log_t: Tensor, t: Tensor) -> Tensor:
+    """log(1 - exp(-t)) for t = exp(log_t) >= 0, also where t underflows: there it is log t."""
+    small = log_t < NEGLIGIBLE
+    return torch.where(small, log_t, log1mexp(-torch.where(small, 1.0, t)))

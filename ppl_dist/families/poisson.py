@@ -39,6 +39,8 @@ class Poisson(Distribution):
 
     def _log_prob(self, x: Tensor) -> Tensor:
         r = self.rate
+        if not x.is_floating_point():  # lgamma of an integer tensor is in the default precision, whatever the rate's
+            x = x.to(r.dtype)
         # at x = 0 the log is multiplied by zero: take it at r + 1, where its derivative is finite too
         return torch.xlogy(x, r + (x == 0)) - r - torch.lgamma(x + 1)
 

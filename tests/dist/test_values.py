@@ -116,3 +116,8 @@ def test_transforms_are_at_the_top_too() -> None:
     for name in transforms.__all__:
         if name != "InverseTransform":
             assert getattr(dist, name) is getattr(transforms, name)
+
+
+def test_integer_counts_keep_the_precision_of_the_parameters() -> None:
+    d = dist.Poisson(torch.tensor(20.5, dtype=torch.float64))
+    assert torch.equal(d.log_prob(torch.tensor(30)), d.log_prob(torch.tensor(30.0, dtype=torch.float64)))

@@ -16,7 +16,7 @@ def line_and_continuous(row: Row, case: Case) -> bool:
 
 
 def discrete(row: Row, case: Case) -> bool:
-    return row.kind == "discrete"
+    return row.kind == "discrete" and on_line(row, case)
 
 
 @each("cdf", where=on_line)

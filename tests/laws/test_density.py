@@ -77,12 +77,12 @@ def test_mass_in_the_plane(row: Row, case: Case) -> None:
     )
 
 
-@each("total mass: counts", where=lambda row, case: row.kind == "discrete")
+@each("total mass: counts", where=lambda row, case: row.kind == "discrete" and on_line(row, case))
 def test_mass_of_counts(row: Row, case: Case) -> None:
-    d = row.make(case)
+    d = row.make(case, validate_args=False)  # entries may end at different counts: what lies above has no mass
     top = int(np.max(row.judge(case).quantile(np.array([1 - 1e-15]))))
     k = torch.arange(top + 6, dtype=torch.float64)
-    k = k[d.support.check(k)].reshape((-1,) + (1,) * len(d.batch_shape))
+    k = k.reshape((-1,) + (1,) * len(d.batch_shape))
     mass = d.log_prob(k.expand((-1, *d.batch_shape))).exp().sum(0)
     torch.testing.assert_close(mass, torch.ones_like(mass), rtol=1e-10, atol=0)
 

@@ -19,15 +19,15 @@ def constraint_of(row: Row, case: Case, name: str) -> Constraint:
 
 
 def free(row: Row, case: Case) -> tuple[list[str], list[Tensor]]:
-    """The parameters in unconstrained coordinates, where every direction is allowed."""
-    names = list(case.params)
+    """The parameters in unconstrained coordinates, where every direction is allowed; counts stay as they are."""
+    names = [name for name in case.params if not constraint_of(row, case, name).is_discrete]
     values = case.tensors()
     return names, [transform_to(constraint_of(row, case, n)).inv(values[n]).detach().requires_grad_() for n in names]
 
 
 def build(row: Row, case: Case, names: list[str], coordinates: tuple[Tensor, ...]) -> Distribution:
     params = {n: transform_to(constraint_of(row, case, n))(u) for n, u in zip(names, coordinates, strict=True)}
-    return row.family(**params, **case.static, validate_args=False)
+    return row.family(**{**case.tensors(), **params}, **case.static, validate_args=False)
 
 
 def _moves(row: Row, case: Case) -> bool:

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from .rows import first
+from .rows import discrete, first
+from .rows.continuous import ROWS as ON_LINE_ROWS
 from .table import Case, Row
 
 __all__ = ["FAMILIES", "Case", "Row", "continuous", "each", "each_family", "on_line", "smooth"]
 
-FAMILIES: tuple[Row, ...] = first.ROWS
+FAMILIES: tuple[Row, ...] = first.ROWS + ON_LINE_ROWS + discrete.ROWS
 
 
 def each(law: str, where: Callable[[Row, Case], bool] = lambda row, case: True) -> pytest.MarkDecorator:

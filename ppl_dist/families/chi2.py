@@ -1,0 +1,107 @@
+"""Relatives of the gamma distribution: chi-square, and the inverse gamma distribution."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..combine.transformed import Mapped
+from ..constraints import positive
+from ..param import Param, param
+from ..transforms import PowerTransform, Transform
+from .gamma import Gamma
+
+__all__ = ["Chi2", "InverseGamma"]
+
+
+class Chi2(Gamma):
+    """Chi2(df n), which is Gamma(n / 2, 1 / 2):  density  x**(n/2-1) * exp(-x/2) / (2**(n/2) G(n/2)),  x >= 0.
+
+    >>> Chi2(3.0).mean
+    tensor(3.)
+    """
+
+    df: Param = param(positive)
+
+    @property  # type: ignore[misc]  # a parameter of the base, a fact here
+    def concentration(self) -> Tensor:  # type: ignore[override]  # as above
+        return 0.5 * self.df
+
+    @property  # type: ignore[misc]  # a parameter of the base, a fact here
+    def rate(self) -> Tensor:  # type: ignore[override]  # as above
+        return torch.full_like(self.df, 0.5)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.df
+
+    @property
+    def variance(self) -> Tensor:
+        return 2 * self.df
+
+
+class InverseGamma(Mapped):
+    """InverseGamma(concentration a, rate b):  density  b**a / G(a) * x**(-a-1) * exp(-b/x),  x > 0; 1 / Gamma(a, b).
+
+    >>> InverseGamma(3.0, 4.0).mean
+    tensor(2.)
+    """
+
+    concentration: Param = param(positive)
+    rate: Param = param(positive)
+    support = positive
+
+    @property
+    def base_dist(self) -> Gamma:
+        return Gamma(self.concentration, self.rate, validate_args=False)
+
+    @property
+    def transforms(self) -> list[Transform]:
+        return [PowerTransform(-torch.ones_like(self.rate))]
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        return self.base_dist._sample(shape, generator).reciprocal()
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        a, odds = self.concentration, self.rate / x
+        return torch.xlogy(a, odds) - odds - torch.lgamma(a) - x.log()
+
+    def _inverse(self, x: Tensor) -> Tensor:
+        # held above 0: the derivative of 1/x there is infinite, that of the answer is 0
+        return x.clamp(min=torch.finfo(x.dtype).tiny).reciprocal()
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return self.base_dist._sf(self._inverse(x))
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return self.base_dist._log_sf(self._inverse(x))
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return self.base_dist._cdf(self._inverse(x))
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        return self.base_dist._log_cdf(self._inverse(x))
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return self.base_dist._isf(p).reciprocal()
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return self.base_dist._icdf(q).reciprocal()
+
+    @property
+    def mean(self) -> Tensor:
+        a = self.concentration
+        return torch.where(a > 1, self.rate / torch.where(a > 1, a - 1, 1.0), torch.inf)
+
+    @property
+    def variance(self) -> Tensor:
+        a = torch.where(self.concentration > 2, self.concentration, 3.0)
+        return torch.where(self.concentration > 2, (self.rate / (a - 1)).square() / (a - 2), torch.inf)
+
+    @property
+    def mode(self) -> Tensor:
+        return self.rate / (self.concentration + 1)
+
+    def entropy(self) -> Tensor:
+        a = self.concentration
+        return a + self.rate.log() + torch.lgamma(a) - (1 + a) * torch.digamma(a)

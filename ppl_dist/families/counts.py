@@ -1,0 +1,292 @@
+"""Counts of successes and of failures: geometric, binomial, negative binomial, and the gamma-Poisson mixture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..constraints import (
+    dependent_property,
+    half_open_interval,
+    integer_interval,
+    nonnegative,
+    nonnegative_integer,
+    positive,
+    real,
+    unit_interval,
+)
+from ..distribution import Distribution
+from ..param import Param, param
+from ..samplers import standard_exponential
+from ..special import log1mexp
+from .categorical import count_up
+from .counting import Successes, log_scale_integral, top_count, widened
+
+__all__ = ["Binomial", "GammaPoisson", "Geometric", "NegativeBinomial"]
+
+
+class Geometric(Successes, Distribution):
+    """Geometric(probs p, or logits log(p / (1-p))):  mass  p (1-p)**k,  k = 0, 1, 2, ...: failures before a success.
+
+    >>> Geometric(probs=0.25).mean
+    tensor(3.)
+    """
+
+    probs: Param = param(unit_interval, derive=lambda d: d.logits.sigmoid(), default=None, within=lambda d: positive)
+    logits: Param = param(real, derive=lambda d: d.probs.logit(), default=None)
+    exactly_one = ("probs", "logits")
+    support = nonnegative_integer
+
+    def _log_failure(self) -> Tensor:
+        given = self._given()
+        return torch.nn.functional.logsigmoid(-given) if "logits" in self.__dict__ else (-given).log1p()
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        return (standard_exponential(shape, self._given(), generator) / -self._log_failure()).floor()
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        given = self._given()
+        return self._trials(torch.ones_like(given), x.to(torch.promote_types(x.dtype, given.dtype)))
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        k = x.floor() + 1
+        return torch.where(k <= 0, 0.0, k.clamp(min=1) * self._log_failure())
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return self._log_sf(x).exp()
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return -self._log_sf(x).expm1()
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return log1mexp(self._log_sf(x))
+
+    def _quantile(self, log_q: Tensor) -> Tensor:
+        count = log_q / self._log_failure()
+        slack = 8 * torch.finfo(count.dtype).eps  # so that the quantile of a rounded cdf(k) is k
+        return torch.where(self._log_failure() == -torch.inf, 0.0, (count * (1 - slack)).ceil() - 1).clamp(min=0)
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return self._quantile((-p).log1p())
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return self._quantile(q.log())
+
+    @property
+    def mean(self) -> Tensor:
+        return self._failure() / self.probs
+
+    @property
+    def variance(self) -> Tensor:
+        return self._failure() / self.probs.square()
+
+    @property
+    def mode(self) -> Tensor:
+        return torch.zeros_like(self._given())
+
+    def entropy(self) -> Tensor:
+        p = self.probs
+        entropy: Tensor = (torch.special.entr(p) + torch.special.entr(self._failure())) / p
+        return entropy
+
+
+class Binomial(Successes, Distribution):
+    """Binomial(total_count n, probs p, or logits):  mass  n! / (k! (n-k)!) p**k (1-p)**(n-k),  k = 0 ... n.
+
+    `total_count` may differ from entry to entry. `enumerate_support` then counts up to the largest; what lies above
+    an entry's own count is outside its support.
+
+    >>> Binomial(4, probs=0.5).entropy()
+    tensor(1.4075)
+    """
+
+    total_count: Param = param(nonnegative_integer, default=1)
+    probs: Param = param(unit_interval, derive=lambda d: d.logits.sigmoid(), default=None)
+    logits: Param = param(real, derive=lambda d: d.probs.logit(), default=None)
+    exactly_one = ("probs", "logits")
+    has_enumerate_support = True
+
+    @dependent_property(is_discrete=True)
+    def support(self) -> Any:
+        return integer_interval(0, self.total_count)
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        return torch.binomial(self.total_count.expand(shape), self.probs.expand(shape), generator=generator)
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        n, k = widened(self.total_count, x)
+        m = n - k
+        log_mass = self._trials(k, m) + (n + 1).lgamma() - (k + 1).lgamma() - (m + 1).lgamma()
+        return log_mass.to(torch.promote_types(x.dtype, self.total_count.dtype))
+
+    def _rest(self, k: Tensor) -> Tensor:
+        return self.total_count - k
+
+    def _top(self) -> Tensor:
+        return torch.where(self.probs > 0, self.total_count, 0.0)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.total_count * self.probs
+
+    @property
+    def variance(self) -> Tensor:
+        return self.total_count * self.probs * self._failure()
+
+    @property
+    def mode(self) -> Tensor:
+        return torch.minimum(((self.total_count + 1) * self.probs).floor(), self.total_count)
+
+    def entropy(self) -> Tensor:
+        """No closed form, but a single integral.
+
+        lgamma(z + 1) is the integral of (z e^-t - (1 - e^(-z t)) / (e^t - 1)) / t (DLMF 5.9.19 integrated), whose mean
+        needs E[e^(-K t)] = (1 - p w)^n, w = 1 - e^-t, alone. For E[log n!/(K! (n-K)!)] what is left of it is
+        1 + e^(-n t) - F - G, with F and G that function of K and of n - K; it cancels for small t and is written as
+        (1 - F)(1 - G) - (F G - e^(-n t)).
+        """
+        n, p, q = (v.to(torch.float64).unsqueeze(-1) for v in (self.total_count, self.probs, self._failure()))
+
+        def excess(t: Tensor) -> Tensor:
+            w = -(-t).expm1()
+            log_f, log_g = n * (-p * w).log1p(), n * (-q * w).log1p()
+            both = (log_f + log_g).exp() * (-n * (p * q * w.square() * t.exp()).log1p()).expm1()
+            return (log_f.expm1() * log_g.expm1() + both) / t.expm1()
+
+        log_choices = log_scale_integral(excess, -60.0, 3.6)
+        choice = (torch.special.entr(p) + torch.special.entr(q)).squeeze(-1)
+        entropy: Tensor = n.squeeze(-1) * choice - log_choices
+        return entropy.to(self._given().dtype)
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        n = self.total_count
+        return count_up(torch.arange(top_count(n) + 1, dtype=n.dtype, device=n.device), self._batch_shape, expand)
+
+
+def log_ratio_gap(r: Tensor, s: Tensor, odds: Tensor) -> Tensor:
+    """E[lgamma(K + s) - lgamma(K + r)] - lgamma(s) + lgamma(r) for K ~ NegativeBinomial(r, odds).
+
+    By the integral of `Binomial.entropy`, with E[e^(-K t)] = (1 + odds (1 - e^-t))^-r.
+    """
+    r, odds = r.to(torch.float64).unsqueeze(-1), odds.to(torch.float64).unsqueeze(-1)
+    s = s.to(torch.float64).unsqueeze(-1)
+
+    def excess(t: Tensor) -> Tensor:
+        w = -(-t).expm1()
+        seen = -(-r * (odds * w).log1p()).expm1()
+        gap = (s - r) * t
+        close = gap.abs() < 1  # there the difference of the exponentials would cancel
+        apart = torch.where(
+            close, (-s * t).exp() * torch.where(close, gap, 0.0).expm1(), (-r * t).exp() - (-s * t).exp()
+        )
+        return seen * apart / w
+
+    return log_scale_integral(excess, -60.0, 40.0)
+
+
+class NegativeBinomial(Successes, Distribution):
+    """NegativeBinomial(total_count r, probs p, or logits):  mass  G(k+r) / (k! G(r)) p**k (1-p)**r,  k = 0, 1, 2, ...
+
+    The successes before the r-th failure; r is any nonnegative number.
+
+    >>> NegativeBinomial(3.0, probs=0.5).mean
+    tensor(3.)
+    """
+
+    total_count: Param = param(nonnegative)
+    probs: Param = param(half_open_interval(0.0, 1.0), derive=lambda d: d.logits.sigmoid(), default=None)
+    logits: Param = param(real, derive=lambda d: d.probs.logit(), default=None)
+    exactly_one = ("probs", "logits")
+    support = nonnegative_integer
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        rate = torch._standard_gamma(self.total_count.expand(shape), generator=generator) * self._odds()
+        return torch.poisson(rate, generator=generator)
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        total, k = widened(self.total_count, x)
+        r = torch.where(k == 0, 1.0, total)  # any will do at 0; r = 0 would give inf - inf
+        log_mass = self._trials(k, total) + (k + r).lgamma() - (k + 1).lgamma() - r.lgamma()
+        return log_mass.to(torch.promote_types(x.dtype, self.total_count.dtype))
+
+    def _rest(self, k: Tensor) -> Tensor:
+        return self.total_count
+
+    def _top(self) -> Tensor:
+        return torch.where(self.probs * self.total_count > 0, torch.inf, 0.0)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.total_count * self._odds()
+
+    @property
+    def variance(self) -> Tensor:
+        return self.mean / self._failure()
+
+    @property
+    def mode(self) -> Tensor:
+        return ((self.total_count - 1) * self._odds()).floor().clamp(min=0)
+
+    def entropy(self) -> Tensor:
+        gap = log_ratio_gap(self.total_count, torch.ones_like(self.total_count), self._odds())
+        return (gap - self._trials(self.mean, self.total_count)).to(self._given().dtype)
+
+
+class GammaPoisson(Distribution):
+    """GammaPoisson(concentration a, rate b):  a Poisson count whose rate is drawn from Gamma(a, b).
+
+    mass  G(k+a) / (k! G(a)) b**a / (1+b)**(k+a),  k = 0, 1, 2, ...: NegativeBinomial(a, logits=-log b).
+
+    >>> GammaPoisson(3.0, 2.0).mean
+    tensor(1.5000)
+    """
+
+    concentration: Param = param(positive)
+    rate: Param = param(positive)
+    support = nonnegative_integer
+
+    @property
+    def _counts(self) -> NegativeBinomial:
+        return NegativeBinomial(self.concentration, logits=-self.rate.log(), validate_args=False)
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        rate = torch._standard_gamma(self.concentration.expand(shape), generator=generator) / self.rate
+        return torch.poisson(rate, generator=generator)
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        return self._counts._log_prob(x)
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return self._counts._cdf(x)
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return self._counts._log_cdf(x)
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return self._counts._sf(x)
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        return self._counts._log_sf(x)
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return self._counts._icdf(p)
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return self._counts._isf(q)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.concentration / self.rate
+
+    @property
+    def variance(self) -> Tensor:
+        return self.mean * (1 + self.rate.reciprocal())
+
+    @property
+    def mode(self) -> Tensor:
+        return ((self.concentration - 1) / self.rate).floor().clamp(min=0)
+
+    def entropy(self) -> Tensor:
+        return self._counts.entropy()

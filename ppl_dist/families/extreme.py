@@ -1,0 +1,232 @@
+"""Laws of extremes: the Gumbel, the Weibull and the Pareto distribution."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..combine.transformed import Mapped
+from ..constraints import dependent_property, greater_than_eq, positive, real
+from ..param import Param, param
+from ..samplers import log_standard_exponential, moved_inside, standard_exponential
+from ..special import lgamma1p, log1mexp
+from ..transforms import AffineTransform, ExpTransform, PowerTransform, Transform
+from .edges import log_rise
+from .gamma import Exponential
+
+__all__ = ["Gumbel", "Pareto", "Weibull"]
+
+EULER = 0.5772156649015329
+LOG_LOG_2 = math.log(math.log(2))
+
+
+class Gumbel(Mapped):
+    """Gumbel(loc m, scale s):  density  exp(-z - exp(-z)) / s  for z = (x - m) / s,  x real.
+
+    >>> Gumbel(0.0, 1.0).mode
+    tensor(0.)
+    """
+
+    loc: Param = param(real)
+    scale: Param = param(positive)
+    support = real
+
+    @property
+    def base_dist(self) -> Exponential:
+        return Exponential(torch.ones_like(self.loc), validate_args=False)
+
+    @property
+    def transforms(self) -> list[Transform]:
+        return [ExpTransform().inv, AffineTransform(self.loc, -self.scale)]
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        return torch.addcmul(self.loc, self.scale, log_standard_exponential(shape, self.loc, generator), value=-1)
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        y = (self.loc - x) / self.scale
+        # held below infinity: at the left end y - exp(y) would be inf - inf
+        return torch.clamp(y, max=torch.finfo(y.dtype).max) - y.exp() - self.scale.log()
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return (-((self.loc - x) / self.scale).exp()).exp()
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return -((self.loc - x) / self.scale).exp()
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return -(-((self.loc - x) / self.scale).exp()).expm1()
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        y = (self.loc - x) / self.scale
+        return log_rise(y, y.exp())
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return self.loc - self.scale * (-p.log()).log()
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return self.loc - self.scale * (-(-q).log1p()).log()
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc + EULER * self.scale
+
+    @property
+    def mode(self) -> Tensor:
+        return self.loc
+
+    @property
+    def median(self) -> Tensor:
+        return self.loc - LOG_LOG_2 * self.scale
+
+    @property
+    def stddev(self) -> Tensor:
+        return (math.pi / math.sqrt(6)) * self.scale
+
+    @property
+    def variance(self) -> Tensor:
+        return (math.pi**2 / 6) * self.scale.square()
+
+    def entropy(self) -> Tensor:
+        return 1 + EULER + self.scale.log()
+
+
+class Weibull(Mapped):
+    """Weibull(scale s, concentration k):  density  k / s * r**(k-1) * exp(-r**k)  for r = x / s,  x > 0.
+
+    >>> Weibull(2.0, 1.0).mean
+    tensor(2.)
+    """
+
+    scale: Param = param(positive)
+    concentration: Param = param(positive)
+    support = positive
+
+    @property
+    def base_dist(self) -> Exponential:
+        return Exponential(torch.ones_like(self.scale), validate_args=False)
+
+    @property
+    def transforms(self) -> list[Transform]:
+        return [PowerTransform(self.concentration.reciprocal()), AffineTransform(0.0, self.scale)]
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        noise = log_standard_exponential(shape, self.scale, generator)
+        draws = self.scale * (noise / self.concentration).exp()
+        return moved_inside(draws, torch.finfo(draws.dtype).tiny)
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        k, r = self.concentration, x / self.scale
+        return torch.xlogy(k - 1, r) + (k / self.scale).log() - r.pow(k)
+
+    def _hazard(self, x: Tensor) -> Tensor:
+        """(x / s)**k, the cumulative hazard."""
+        return (x / self.scale).pow(self.concentration)
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return -(-self._hazard(x)).expm1()
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return log_rise(self.concentration * (x / self.scale).log(), self._hazard(x))
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return (-self._hazard(x)).exp()
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        return -self._hazard(x)
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return self.scale * (-(-p).log1p()).pow(self.concentration.reciprocal())
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return self.scale * (-q.log()).pow(self.concentration.reciprocal())
+
+    @property
+    def mean(self) -> Tensor:
+        return self.scale * lgamma1p(self.concentration.reciprocal()).exp()
+
+    @property
+    def variance(self) -> Tensor:
+        step = self.concentration.reciprocal()
+        # E[x^2] / E[x]^2 - 1: the difference of both squares cancels for large k
+        return self.mean.square() * (lgamma1p(2 * step) - 2 * lgamma1p(step)).expm1()
+
+    @property
+    def mode(self) -> Tensor:
+        """Nan for concentrations up to one, where the density grows towards 0, which is outside the support."""
+        k = self.concentration
+        return torch.where(k > 1, self.scale * ((k - 1) / k).clamp(min=0).pow(k.reciprocal()), torch.nan)
+
+    def entropy(self) -> Tensor:
+        k = self.concentration
+        return 1 + EULER * (1 - k.reciprocal()) + (self.scale / k).log()
+
+
+class Pareto(Mapped):
+    """Pareto(scale s, alpha a):  density  a * s**a / x**(a+1),  x >= s.
+
+    >>> Pareto(1.0, 3.0).mean
+    tensor(1.5000)
+    """
+
+    scale: Param = param(positive)
+    alpha: Param = param(positive)
+
+    @dependent_property
+    def support(self) -> Any:
+        return greater_than_eq(self.scale)
+
+    @property
+    def base_dist(self) -> Exponential:
+        return Exponential(self.alpha, validate_args=False)
+
+    @property
+    def transforms(self) -> list[Transform]:
+        return [ExpTransform(), AffineTransform(0.0, self.scale)]
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        return self.scale * (standard_exponential(shape, self.alpha, generator) / self.alpha).exp()
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        return torch.addcmul((self.alpha / x).log(), self.alpha, (x / self.scale).log(), value=-1)
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        return -self.alpha * ((x - self.scale) / self.scale).log1p()  # x / s is too near 1 close to the edge
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return self._log_sf(x).exp()
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return -self._log_sf(x).expm1()
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return log1mexp(self._log_sf(x))
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return self.scale * (-(-p).log1p() / self.alpha).exp()
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return self.scale * q.pow(-self.alpha.reciprocal())
+
+    @property
+    def mean(self) -> Tensor:
+        a = self.alpha
+        return self.scale * torch.where(a > 1, a / torch.where(a > 1, a - 1, 1.0), torch.inf)
+
+    @property
+    def variance(self) -> Tensor:
+        a = torch.where(self.alpha > 2, self.alpha, 3.0)
+        return torch.where(self.alpha > 2, (self.scale / (a - 1)).square() * a / (a - 2), torch.inf)
+
+    @property
+    def mode(self) -> Tensor:
+        return self.scale
+
+    @property
+    def median(self) -> Tensor:
+        return self.scale * self.alpha.reciprocal().exp2()
+
+    def entropy(self) -> Tensor:
+        return 1 + self.alpha.reciprocal() + (self.scale / self.alpha).log()

@@ -1,0 +1,191 @@
+"""Counts on a finite range: uniform, and the beta-binomial mixture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..constraints import dependent_property, greater_than_eq, integer, integer_interval, nonnegative_integer, positive
+from ..distribution import Distribution
+from ..param import Param, param
+from ..samplers import log_standard_gamma
+from ..shapes import broadcast_shapes
+from ..special import log_beta
+from .categorical import count_up
+from .counting import log_masses, top_count, widened
+
+__all__ = ["BetaBinomial", "DiscreteUniform"]
+
+
+class DiscreteUniform(Distribution):
+    """DiscreteUniform(low l, high h):  mass  1 / (h - l + 1),  k = l, l+1, ..., h. Draws are whole numbers (int64).
+
+    `enumerate_support` needs ranges of one length.
+
+    >>> DiscreteUniform(1, 6).mean
+    tensor(3.5000)
+    """
+
+    low: Param = param(integer)
+    high: Param = param(integer, within=lambda d: greater_than_eq(d.low))
+    has_enumerate_support = True
+
+    @dependent_property(is_discrete=True)
+    def support(self) -> Any:
+        return integer_interval(self.low, self.high)
+
+    @property
+    def _size(self) -> Tensor:
+        return self.high - self.low + 1
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        # in double precision, where the product of a number below one and the size stays below the size
+        u = torch.rand(shape, dtype=torch.float64, device=self.low.device, generator=generator)
+        return (self.low + (u * self._size).floor()).long()
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x, dtype=self.low.dtype) - self._size.log()
+
+    def _steps(self, x: Tensor) -> Tensor:
+        """How many values are at most x."""
+        return torch.minimum((x.floor() - self.low + 1).clamp(min=0), self._size)
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return self._steps(x) / self._size
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return (self._size - self._steps(x)) / self._size
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        slack = 8 * torch.finfo(p.dtype).eps  # so that the quantile of a rounded cdf(k) is k
+        return self.low + ((p * self._size * (1 - slack)).ceil() - 1).clamp(min=0)
+
+    def _isf(self, q: Tensor) -> Tensor:
+        slack = 8 * torch.finfo(q.dtype).eps
+        return torch.maximum(self.high - (q * self._size * (1 + slack)).floor(), self.low)
+
+    @property
+    def mean(self) -> Tensor:
+        return (self.low + self.high) / 2
+
+    @property
+    def variance(self) -> Tensor:
+        return (self._size.square() - 1) / 12
+
+    @property
+    def mode(self) -> Tensor:
+        return self.low
+
+    @property
+    def median(self) -> Tensor:
+        return self.mean.floor()
+
+    def entropy(self) -> Tensor:
+        return self._size.log()
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        sizes = self._size.flatten()
+        if sizes.numel() and not bool((sizes == sizes[0]).all()):
+            raise ValueError(
+                "DiscreteUniform: enumerate_support needs ranges of one length, got lengths from "
+                f"{sizes.min().item():.0f} to {sizes.max().item():.0f}. Try each batch entry by itself: d[i]."
+            )
+        steps = torch.arange(int(sizes[0].item()) if sizes.numel() else 0, device=sizes.device)
+        same = not expand and bool((self.low == self.low.flatten()[:1]).all())
+        start = self.low.flatten()[:1].long().reshape((1,) * self.low.dim()) if same else self.low.long()
+        return count_up(steps, self._batch_shape, False) + start
+
+
+class BetaBinomial(Distribution):
+    """BetaBinomial(concentration1 a, concentration0 b, total_count n):  a binomial count with p from Beta(a, b).
+
+    mass  n! / (k! (n-k)!) B(k+a, n-k+b) / B(a, b),  k = 0 ... n. Distribution functions are sums over a table of n + 1
+    masses. `total_count` may differ from entry to entry, as in `Binomial`.
+
+    >>> BetaBinomial(1.0, 1.0, 4).log_prob(torch.tensor(2.0)).exp()
+    tensor(0.2000)
+    """
+
+    concentration1: Param = param(positive)
+    concentration0: Param = param(positive)
+    total_count: Param = param(nonnegative_integer, default=1)
+    has_enumerate_support = True
+
+    @dependent_property(is_discrete=True)
+    def support(self) -> Any:
+        return integer_interval(0, self.total_count)
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        one, zero = (log_standard_gamma(c.expand(shape), generator) for c in (self.concentration1, self.concentration0))
+        return torch.binomial(self.total_count.expand(shape), (one - zero).sigmoid(), generator=generator)
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        a, b, n, k = widened(self.concentration1, self.concentration0, self.total_count, x)
+        choices = -(n + 1).log() - log_beta(k + 1, n - k + 1)
+        log_mass = choices + log_beta(k + a, n - k + b) - log_beta(a, b)
+        return log_mass.to(torch.promote_types(x.dtype, self.total_count.dtype))
+
+    def _look_up(self, x: Tensor, table: Tensor, below: float, above: float) -> Tensor:
+        """The entry of a table over 0 ... max n at floor(x), and what holds outside."""
+        shape = broadcast_shapes([x.shape, self._batch_shape])
+        k, n = x.floor().expand(shape), self.total_count
+        index = torch.minimum(k.clamp(min=0), n).long()
+        picked = table.movedim(0, -1).expand((*shape, len(table))).gather(-1, index.unsqueeze(-1)).squeeze(-1)
+        return torch.where(k < 0, below, torch.where(k >= n, above + 0 * n, picked))
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return self._look_up(x, log_masses(self).exp().cumsum(0), 0.0, 1.0)
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return self._look_up(x, self._log_below(), -torch.inf, 0.0)
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return self._log_sf(x).exp()
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        return self._look_up(x, self._log_above(), 0.0, -torch.inf)
+
+    def _log_below(self) -> Tensor:
+        return log_masses(self).logcumsumexp(0)
+
+    def _log_above(self) -> Tensor:
+        """log P(X > k), added up from the far end."""
+        upward = log_masses(self).flip(0).logcumsumexp(0).flip(0)
+        return torch.cat([upward[1:], torch.full_like(upward[:1], -torch.inf)])
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        slack = 8 * torch.finfo(p.dtype).eps  # so that the quantile of a rounded cdf(k) is k
+        below = self._log_below().movedim(0, -1)[..., :-1] < (p.log() - slack).unsqueeze(-1)
+        return torch.minimum(below.sum(-1).to(p.dtype), self.total_count)
+
+    def _isf(self, q: Tensor) -> Tensor:
+        slack = 8 * torch.finfo(q.dtype).eps
+        above = self._log_above().movedim(0, -1) > (q.log() + slack).unsqueeze(-1)
+        return torch.minimum(above.sum(-1).to(q.dtype), self.total_count)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.total_count * self.concentration1 / (self.concentration1 + self.concentration0)
+
+    @property
+    def variance(self) -> Tensor:
+        c = self.concentration1 + self.concentration0
+        return self.mean * self.concentration0 / c * (c + self.total_count) / (c + 1)
+
+    @property
+    def mode(self) -> Tensor:
+        """The likeliest of both ends and of the inner peak, where neighbours have equal mass."""
+        a, b, n = self.concentration1, self.concentration0, self.total_count
+        peak = ((n + 1) * (a - 1) / (a + b - 2)).floor().nan_to_num(0.0)
+        candidates = torch.stack([torch.zeros_like(n), n, torch.minimum(peak.clamp(min=0), n)])
+        return candidates.gather(0, self._log_prob(candidates).argmax(0, keepdim=True)).squeeze(0)
+
+    def entropy(self) -> Tensor:
+        log_mass = log_masses(self)
+        return -(log_mass.exp() * torch.where(log_mass > -torch.inf, log_mass, 0.0)).sum(0)
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        n = self.total_count
+        return count_up(torch.arange(top_count(n) + 1, dtype=n.dtype, device=n.device), self._batch_shape, expand)
