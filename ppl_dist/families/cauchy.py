@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from ..combine.transformed import Folded
-from ..constraints import positive, real
-from ..distribution import Distribution
+from ..constraints import positive
 from ..param import Param, param
 from ..samplers import standard_uniform
 from .edges import log_of
+from .symmetric import SymmetricLocationScale
 
 __all__ = ["Cauchy", "HalfCauchy"]
 
@@ -28,17 +28,15 @@ def _tan_quarter(p: Tensor) -> Tensor:
     return torch.where(low, (HALF_PI * near).tan(), (HALF_PI * far).tan().reciprocal())
 
 
-class Cauchy(Distribution):
+class Cauchy(SymmetricLocationScale):
     """Cauchy(loc m, scale s):  density  1 / (pi s (1 + ((x - m) / s)**2)),  x real.
 
     >>> Cauchy(0.0, 1.0).cdf(1.0)
     tensor(0.7500)
     """
 
-    loc: Param = param(real)
-    scale: Param = param(positive)
-    support = real
-    has_rsample = True
+    standard_variance = math.inf
+    standard_entropy = math.log(4 * math.pi)
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         u = standard_uniform(shape, self.loc, generator)
@@ -60,12 +58,6 @@ class Cauchy(Distribution):
     def _log_sf(self, x: Tensor) -> Tensor:
         return log_of(self._sf(x), self._cdf(x))
 
-    def _icdf(self, p: Tensor) -> Tensor:
-        return self.loc + self.scale * self._standard_icdf(p)
-
-    def _isf(self, q: Tensor) -> Tensor:
-        return self.loc - self.scale * self._standard_icdf(q)
-
     def _standard_icdf(self, p: Tensor) -> Tensor:
         low = p < 0.5  # -cot(pi p), from the end that is near; p - 1/2 loses the digits of a small p
         side = torch.where(low, p, 1 - p)
@@ -77,21 +69,6 @@ class Cauchy(Distribution):
     @property
     def mean(self) -> Tensor:
         return torch.full_like(self.loc, torch.nan)
-
-    @property
-    def variance(self) -> Tensor:
-        return torch.full_like(self.loc, torch.inf)
-
-    @property
-    def mode(self) -> Tensor:
-        return self.loc
-
-    @property
-    def median(self) -> Tensor:
-        return self.loc
-
-    def entropy(self) -> Tensor:
-        return self.scale.log() + math.log(4 * math.pi)
 
 
 class HalfCauchy(Folded):

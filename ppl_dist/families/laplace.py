@@ -8,28 +8,23 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from ..constraints import positive, real
-from ..distribution import Distribution
-from ..param import Param, param
 from ..samplers import log_standard_exponential
+from .symmetric import SymmetricLocationScale
 
 __all__ = ["Laplace", "Logistic"]
 
 LOG_2 = math.log(2)
-SQRT_2 = math.sqrt(2)
 
 
-class Laplace(Distribution):
+class Laplace(SymmetricLocationScale):
     """Laplace(loc m, scale s):  density  exp(-|x - m| / s) / (2 s),  x real.
 
     >>> Laplace(0.0, 1.0).variance
     tensor(2.)
     """
 
-    loc: Param = param(real)
-    scale: Param = param(positive)
-    support = real
-    has_rsample = True
+    standard_variance = 2.0
+    standard_entropy = 1 + LOG_2
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         u = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device, generator=generator) - 0.5
@@ -59,59 +54,16 @@ class Laplace(Distribution):
         size = (2 * torch.where(low, p, 1 - p)).log()
         return torch.where(low, size, -size)
 
-    def _cdf(self, x: Tensor) -> Tensor:
-        return self._standard_cdf((x - self.loc) / self.scale)
 
-    def _sf(self, x: Tensor) -> Tensor:
-        return self._standard_cdf((self.loc - x) / self.scale)
-
-    def _log_cdf(self, x: Tensor) -> Tensor:
-        return self._standard_log_cdf((x - self.loc) / self.scale)
-
-    def _log_sf(self, x: Tensor) -> Tensor:
-        return self._standard_log_cdf((self.loc - x) / self.scale)
-
-    def _icdf(self, p: Tensor) -> Tensor:
-        return self.loc + self.scale * self._standard_icdf(p)
-
-    def _isf(self, q: Tensor) -> Tensor:
-        return self.loc - self.scale * self._standard_icdf(q)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
-
-    @property
-    def mode(self) -> Tensor:
-        return self.loc
-
-    @property
-    def median(self) -> Tensor:
-        return self.loc
-
-    @property
-    def stddev(self) -> Tensor:
-        return SQRT_2 * self.scale
-
-    @property
-    def variance(self) -> Tensor:
-        return 2 * self.scale.square()
-
-    def entropy(self) -> Tensor:
-        return 1 + LOG_2 + self.scale.log()
-
-
-class Logistic(Distribution):
+class Logistic(SymmetricLocationScale):
     """Logistic(loc m, scale s):  density  exp(-z) / (s (1 + exp(-z))**2)  for z = (x - m) / s,  x real.
 
     >>> Logistic(0.0, 1.0).cdf(0.0)
     tensor(0.5000)
     """
 
-    loc: Param = param(real)
-    scale: Param = param(positive)
-    support = real
-    has_rsample = True
+    standard_variance = math.pi**2 / 3
+    standard_entropy = 2.0
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         up, down = (log_standard_exponential(shape, self.loc, generator) for _ in range(2))
@@ -121,43 +73,11 @@ class Logistic(Distribution):
         z = (x - self.loc) / self.scale
         return logsigmoid(z) + logsigmoid(-z) - self.scale.log()
 
-    def _cdf(self, x: Tensor) -> Tensor:
-        return ((x - self.loc) / self.scale).sigmoid()
+    def _standard_cdf(self, z: Tensor) -> Tensor:
+        return z.sigmoid()
 
-    def _log_cdf(self, x: Tensor) -> Tensor:
-        return logsigmoid((x - self.loc) / self.scale)
+    def _standard_log_cdf(self, z: Tensor) -> Tensor:
+        return logsigmoid(z)
 
-    def _sf(self, x: Tensor) -> Tensor:
-        return ((self.loc - x) / self.scale).sigmoid()
-
-    def _log_sf(self, x: Tensor) -> Tensor:
-        return logsigmoid((self.loc - x) / self.scale)
-
-    def _icdf(self, p: Tensor) -> Tensor:
-        return self.loc + self.scale * torch.logit(p)
-
-    def _isf(self, q: Tensor) -> Tensor:
-        return self.loc - self.scale * torch.logit(q)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
-
-    @property
-    def mode(self) -> Tensor:
-        return self.loc
-
-    @property
-    def median(self) -> Tensor:
-        return self.loc
-
-    @property
-    def stddev(self) -> Tensor:
-        return self.scale * (math.pi / math.sqrt(3))
-
-    @property
-    def variance(self) -> Tensor:
-        return self.scale.square() * (math.pi**2 / 3)
-
-    def entropy(self) -> Tensor:
-        return 2 + self.scale.log()
+    def _standard_icdf(self, p: Tensor) -> Tensor:
+        return torch.logit(p)

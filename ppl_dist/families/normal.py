@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ..combine.transformed import Folded, TransformedDistribution
 from ..constraints import positive, real
-from ..distribution import Distribution
 from ..param import Param, param
 from ..samplers import standard_normal
 from ..special import log_ndtr, ndtr, ndtri
 from ..transforms import ExpTransform
 from .edges import log_of
+from .symmetric import SymmetricLocationScale
 
 __all__ = ["HalfNormal", "LogNormal", "Normal"]
 
@@ -39,17 +39,15 @@ def _draw_and_log_prob(
     )
 
 
-class Normal(Distribution):
+class Normal(SymmetricLocationScale):
     """Normal(loc m, scale s):  density  exp(-((x - m) / s)**2 / 2) / (s sqrt(2 pi)),  x real.
 
     >>> Normal(0.0, 1.0).log_prob(0.0)
     tensor(-0.9189)
     """
 
-    loc: Param = param(real)
-    scale: Param = param(positive)
-    support = real
-    has_rsample = True
+    standard_variance = 1.0
+    standard_entropy = 0.5 + HALF_LOG_2PI
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         return torch.addcmul(self.loc, self.scale, standard_normal(shape, self.loc, generator))
@@ -63,46 +61,18 @@ class Normal(Distribution):
         z = (x - self.loc) / self.scale
         return torch.addcmul(torch.rsub(self.scale.log(), -HALF_LOG_2PI), z, z, value=-0.5)
 
-    def _cdf(self, x: Tensor) -> Tensor:
-        return ndtr((x - self.loc) / self.scale)
-
-    def _log_cdf(self, x: Tensor) -> Tensor:
-        return log_ndtr((x - self.loc) / self.scale)
-
-    def _sf(self, x: Tensor) -> Tensor:
-        return ndtr((self.loc - x) / self.scale)
-
-    def _log_sf(self, x: Tensor) -> Tensor:
-        return log_ndtr((self.loc - x) / self.scale)
-
-    def _icdf(self, p: Tensor) -> Tensor:
-        return self.loc + self.scale * ndtri(p)
-
-    def _isf(self, q: Tensor) -> Tensor:
-        return self.loc - self.scale * ndtri(q)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
-
-    @property
-    def mode(self) -> Tensor:
-        return self.loc
-
-    @property
-    def median(self) -> Tensor:
-        return self.loc
-
     @property
     def stddev(self) -> Tensor:
         return self.scale
 
-    @property
-    def variance(self) -> Tensor:
-        return self.scale.square()
+    def _standard_cdf(self, z: Tensor) -> Tensor:
+        return ndtr(z)
 
-    def entropy(self) -> Tensor:
-        return 0.5 + HALF_LOG_2PI + self.scale.log()
+    def _standard_log_cdf(self, z: Tensor) -> Tensor:
+        return log_ndtr(z)
+
+    def _standard_icdf(self, p: Tensor) -> Tensor:
+        return ndtri(p)
 
 
 class LogNormal(TransformedDistribution):

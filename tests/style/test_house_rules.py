@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import subprocess
 import sys
 from types import ModuleType
@@ -156,14 +155,17 @@ def without_row(families: list[type], rows: list[type]) -> list[str]:
 
 
 def declared_families() -> list[type]:
-    """Every concrete public family declared in `ppl_dist.families`."""
-    from ppl_dist import Distribution
+    """Every public family declared in `ppl_dist.families`: what is exported there, or has a density of its own."""
+    from ppl_dist import Distribution, families
+
+    def concrete(kind: type) -> bool:
+        return kind.__name__ in families.__all__ or kind._log_prob is not Distribution._log_prob
 
     modules = {name for name in sys.modules if name.startswith("ppl_dist.families")}
     found, queue = [], [Distribution]
     while queue:
         queue += (below := queue.pop().__subclasses__())
-        found += [c for c in below if c.__module__ in modules and c.__name__[0] != "_" and not inspect.isabstract(c)]
+        found += [c for c in below if c.__module__ in modules and c.__name__[0] != "_" and concrete(c)]
     return sorted(set(found), key=lambda family: family.__name__)
 
 
