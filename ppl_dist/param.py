@@ -49,6 +49,7 @@ class Param:
         stored: bool,
         within: Callable[[Any], Constraint] | None,
         prepare: Callable[[Tensor], Tensor] | None,
+        init: bool,
     ) -> None:
         self.constraint = constraint
         self.derive = derive
@@ -58,6 +59,7 @@ class Param:
         self.stored = stored
         self.within = within
         self.prepare = prepare
+        self.init = init
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -100,6 +102,7 @@ def param(
     stored: bool = False,
     within: Callable[[Any], Constraint] | None = None,
     prepare: Callable[[Tensor], Tensor] | None = None,
+    init: bool = True,
 ) -> Any:
     """Declare a tensor parameter of a family.
 
@@ -112,6 +115,7 @@ def param(
         stored: derive it once, at construction, and keep it: for derivations that cost a factorisation.
         within: a further constraint that depends on the other parameters: `lambda d: greater_than(d.low)`.
         prepare: applied to the given tensor before it is checked and kept: a normalisation.
+        init: whether the constructor takes it; False, with `derive`, states a parameter that a base class takes.
     """
     return Param(
         constraint,
@@ -121,6 +125,7 @@ def param(
         stored=stored,
         within=within,
         prepare=prepare,
+        init=init,
     )
 
 
@@ -150,12 +155,12 @@ class Spec:
         fixed: dict[str, Any] = {}
         for klass in reversed(family.__mro__):
             for name, value in vars(klass).items():
-                if isinstance(value, Param):
+                if isinstance(value, Param) and value.init:
                     params[name] = value
+                elif isinstance(value, Param):  # a subclass states what its base is told
+                    params.pop(name, None)
                 elif isinstance(value, Static):
                     fixed[name] = value.default
-                else:  # a subclass states what its base is told: Chi2 is a Gamma without arguments of its own
-                    params.pop(name, None)
         groups = getattr(family, "exactly_one", ())
         groups = (groups,) if groups and isinstance(groups[0], str) else tuple(groups)
         scalar = not groups and not fixed and bool(params)

@@ -21,8 +21,8 @@ class Bernoulli(Distribution):
     tensor(0.1875)
     """
 
-    probs: Param = param(unit_interval, derive=lambda d: d.logits.sigmoid())
-    logits: Param = param(real, derive=lambda d: d.probs.logit())
+    probs: Param = param(unit_interval, derive=lambda d: d.logits.sigmoid(), default=None)
+    logits: Param = param(real, derive=lambda d: d.probs.logit(), default=None)
     exactly_one = ("probs", "logits")
     support = boolean
     has_enumerate_support = True

@@ -32,8 +32,12 @@ class Categorical(Distribution):
     tensor([0.2500, 0.7500])
     """
 
-    probs: Param = param(simplex, derive=lambda d: d.logits.exp(), prepare=lambda p: p / p.sum(-1, keepdim=True))
-    logits: Param = param(real_vector, derive=lambda d: d.probs.log(), prepare=lambda v: v.log_softmax(-1))
+    probs: Param = param(
+        simplex, derive=lambda d: d.logits.exp(), prepare=lambda p: p / p.sum(-1, keepdim=True), default=None
+    )
+    logits: Param = param(
+        real_vector, derive=lambda d: d.probs.log(), prepare=lambda v: v.log_softmax(-1), default=None
+    )
     exactly_one = ("probs", "logits")
     has_enumerate_support = True
 

@@ -21,15 +21,9 @@ class Chi2(Gamma):
     tensor(3.)
     """
 
+    concentration: Param = param(positive, init=False, derive=lambda d: 0.5 * d.df)
+    rate: Param = param(positive, init=False, derive=lambda d: torch.full_like(d.df, 0.5))
     df: Param = param(positive)
-
-    @property  # type: ignore[misc]  # a parameter of the base, a fact here
-    def concentration(self) -> Tensor:  # type: ignore[override]  # as above
-        return 0.5 * self.df
-
-    @property  # type: ignore[misc]  # a parameter of the base, a fact here
-    def rate(self) -> Tensor:  # type: ignore[override]  # as above
-        return torch.full_like(self.df, 0.5)
 
     @property
     def mean(self) -> Tensor:

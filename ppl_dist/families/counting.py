@@ -55,14 +55,14 @@ def count_quantile(d: Any, log_p: Tensor, log_q: Tensor, top: Tensor, *, upper: 
         return torch.where(log_q == -torch.inf, top, below + 1).to(log_p.dtype)
 
 
-def log_scale_integral(f: Callable[[Tensor], Tensor], low: float, high: float) -> Tensor:
+def log_scale_integral(f: Callable[[Tensor], Tensor], low: float, high: float, device: torch.device) -> Tensor:
     """The integral of f(t)/t over t > 0: trapezoids in log t from `low` to `high`.
 
     `f` takes the nodes along a last dimension, falls off at both ends, and is analytic for Re t > 0: the error is
     about exp(-pi**2 / h) for steps h (Trefethen and Weideman 2014, "The exponentially convergent trapezoidal rule").
     """
     h = 0.2
-    t = torch.arange(low, high, h, dtype=torch.float64).exp()
+    t = torch.arange(low, high, h, dtype=torch.float64, device=device).exp()
     return h * f(t).sum(-1)
 
 

@@ -155,7 +155,7 @@ class Binomial(Successes, Distribution):
             both = (log_f + log_g).exp() * (-n * (p * q * w.square() * t.exp()).log1p()).expm1()
             return (log_f.expm1() * log_g.expm1() + both) / t.expm1()
 
-        log_choices = log_scale_integral(excess, -60.0, 3.6)
+        log_choices = log_scale_integral(excess, -60.0, 3.6, n.device)
         choice = (torch.special.entr(p) + torch.special.entr(q)).squeeze(-1)
         entropy: Tensor = n.squeeze(-1) * choice - log_choices
         return entropy.to(self._given().dtype)
@@ -183,7 +183,7 @@ def log_ratio_gap(r: Tensor, s: Tensor, odds: Tensor) -> Tensor:
         )
         return seen * apart / w
 
-    return log_scale_integral(excess, -60.0, 40.0)
+    return log_scale_integral(excess, -60.0, 40.0, r.device)
 
 
 class NegativeBinomial(Successes, Distribution):

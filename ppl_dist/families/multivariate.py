@@ -53,9 +53,11 @@ class MultivariateNormal(Distribution):
     """
 
     loc: Param = param(real_vector)
-    covariance_matrix: Param = param(positive_definite, derive=lambda d: d.scale_tril @ d.scale_tril.mT)
-    precision_matrix: Param = param(positive_definite, derive=lambda d: torch.cholesky_inverse(d.scale_tril))
-    scale_tril: Param = param(lower_cholesky, derive=_scale_tril, stored=True)
+    covariance_matrix: Param = param(positive_definite, derive=lambda d: d.scale_tril @ d.scale_tril.mT, default=None)
+    precision_matrix: Param = param(
+        positive_definite, derive=lambda d: torch.cholesky_inverse(d.scale_tril), default=None
+    )
+    scale_tril: Param = param(lower_cholesky, derive=_scale_tril, stored=True, default=None)
     exactly_one = ("covariance_matrix", "precision_matrix", "scale_tril")
     support = real_vector
     has_rsample = True

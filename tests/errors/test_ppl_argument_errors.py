@@ -13,7 +13,7 @@ import ppl_dist as dist
 from ppl import ParamStore, deterministic, module, observe, param, plate, sample
 from ppl import handlers as h
 from ppl_dist import constraints
-from tests.errors.reading import advice, fails
+from tests.errors.reading import advice, fails, model
 
 Normal = dist.Normal
 
@@ -22,14 +22,6 @@ Normal = dist.Normal
 def _own_store() -> Iterator[None]:
     with ParamStore():
         yield
-
-
-def model() -> None:
-    mu = sample("mu", Normal(0.0, 1.0))
-    tau = sample("tau", dist.Gamma(2.0, 2.0))
-    with plate("schools", 3):
-        theta = sample("theta", Normal(mu, tau))
-        sample("obs", Normal(theta, 1.0), obs=torch.zeros(3))
 
 
 # Arguments of handlers and primitives

@@ -16,7 +16,7 @@ import ppl
 import ppl_dist as dist
 from ppl import ParamStore, check_shapes, deterministic, observe, param, plate, sample
 from ppl import handlers as h
-from tests.errors.reading import advice, fails
+from tests.errors.reading import advice, fails, model
 
 Normal = dist.Normal
 
@@ -25,14 +25,6 @@ Normal = dist.Normal
 def _own_store() -> Iterator[None]:
     with ParamStore():
         yield
-
-
-def model() -> None:
-    mu = sample("mu", Normal(0.0, 1.0))
-    tau = sample("tau", dist.Gamma(2.0, 2.0))
-    with plate("schools", 3):
-        theta = sample("theta", Normal(mu, tau))
-        sample("obs", Normal(theta, 1.0), obs=torch.zeros(3))
 
 
 # Names
