@@ -24,8 +24,8 @@ from torch import Tensor
 
 from . import validation
 from .constraints import Constraint, Dependent, real
+from .distribution_functions import DistributionFunctions
 from .param import Param, Spec, Static, bad_parameter, describe, static
-from .rebuild import Rebuildable
 from .samplers import draw_from
 from .shapes import EMPTY, NARROW, broadcast_shapes, size_of, unflatten_mask
 from .values import short
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Distribution"]
 
 
-class Distribution(Rebuildable):
+class Distribution(DistributionFunctions):
     """A probability distribution over tensors of shape S + B + E.
 
     Args:
@@ -251,92 +251,6 @@ class Distribution(Rebuildable):
                 f"counted from the right."
             ) from None
 
-    # Distribution functions
-
-    def cdf(self, value: Tensor) -> Tensor:
-        """P(X <= value), shape S + B."""
-        return self._cdf(self._clamped(value))
-
-    def log_cdf(self, value: Tensor) -> Tensor:
-        """log P(X <= value) in nats, accurate in the lower tail."""
-        return self._log_cdf(self._clamped(value))
-
-    def survival_function(self, value: Tensor) -> Tensor:
-        """P(X > value), accurate in the upper tail."""
-        return self._sf(self._clamped(value))
-
-    def log_survival_function(self, value: Tensor) -> Tensor:
-        """log P(X > value) in nats, accurate in the upper tail."""
-        return self._log_sf(self._clamped(value))
-
-    def icdf(self, value: Tensor) -> Tensor:
-        """The quantile function: the smallest x with P(X <= x) >= value, shape S + B.
-
-        Raises:
-            ValueError: while validation is on, a probability lies outside [0, 1].
-        """
-        return self._icdf(self._probability(value))
-
-    def isf(self, value: Tensor) -> Tensor:
-        """The inverse of the survival function, accurate for small upper-tail probabilities."""
-        return self._isf(self._probability(value))
-
-    def quantile(self, value: Tensor) -> Tensor:
-        """Another name for `icdf`."""
-        return self.icdf(value)
-
-    def _clamped(self, value: Tensor) -> Tensor:
-        value = self._as_value(value)
-        support = self.support
-        if self.event_dim:
-            raise self._missing("cdf")
-        if validation.resolve(self._validate_args):
-            if support.is_discrete:  # a distribution function of a count is defined between the counts too
-                self._check_value_shape(value)
-            elif self._validate_sample(value):
-                return value
-        low, high = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
-        if support.is_discrete and low is not None:
-            low = low - 1
-        if low is not None:
-            value = torch.maximum(value, torch.as_tensor(low, dtype=value.dtype, device=value.device))
-        if high is not None:
-            value = torch.minimum(value, torch.as_tensor(high, dtype=value.dtype, device=value.device))
-        return value
-
-    def _probability(self, value: Tensor) -> Tensor:
-        from .constraints import unit_interval
-
-        value = self._as_value(value)
-        if self.event_dim:
-            raise self._missing("icdf")
-        if validation.resolve(self._validate_args) and validation.holds(unit_interval, value) is False:
-            raise ValueError(
-                f"{type(self).__name__}: a probability must lie in [0, 1]; "
-                f"{validation.violation(unit_interval, value)}."
-            )
-        return value
-
-    def _cdf(self, x: Tensor) -> Tensor:
-        """Hook: the distribution function on the closure of the support."""
-        raise self._missing("cdf")
-
-    def _log_cdf(self, x: Tensor) -> Tensor:
-        return self._cdf(x).log()
-
-    def _sf(self, x: Tensor) -> Tensor:
-        return 1 - self._cdf(x)
-
-    def _log_sf(self, x: Tensor) -> Tensor:
-        return self._sf(x).log()
-
-    def _icdf(self, p: Tensor) -> Tensor:
-        """Hook: the quantile at a probability in [0, 1]."""
-        raise self._missing("icdf")
-
-    def _isf(self, q: Tensor) -> Tensor:
-        return self._icdf(1 - q)
-
     # Moments
 
     @property
@@ -358,14 +272,6 @@ class Distribution(Rebuildable):
     def mode(self) -> Tensor:
         """The point of largest density, shape B + E."""
         raise self._missing("mode")
-
-    @property
-    def median(self) -> Tensor:
-        """The quantile at one half, shape B."""
-        if self.event_dim:
-            raise self._missing("median")
-        like = next(v for v in self.__dict__.values() if isinstance(v, Tensor) and v.is_floating_point())
-        return self._icdf(torch.full((), 0.5, dtype=like.dtype, device=like.device).expand(self._batch_shape))
 
     def entropy(self) -> Tensor:
         """-E[log p(X)] in nats, shape B."""

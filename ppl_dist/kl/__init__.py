@@ -1,6 +1,14 @@
 """Kullback-Leibler divergences in closed form."""
 
-from . import continuous, counts, discrete, moments, normal, positive, structural  # noqa: F401 (importing them registers their rules)
+from . import (  # noqa: F401 (importing them registers their rules)
+    continuous,
+    counts,
+    discrete,
+    moments,
+    normal,
+    positive,
+    structural,
+)
 from .registry import kl_divergence, register_infinite, register_kl
 
 __all__ = ["kl_divergence", "register_infinite", "register_kl"]

@@ -27,7 +27,7 @@ def free(row: Row, case: Case) -> tuple[list[str], list[Tensor]]:
 
 def build(row: Row, case: Case, names: list[str], coordinates: tuple[Tensor, ...]) -> Distribution:
     params = {n: transform_to(constraint_of(row, case, n))(u) for n, u in zip(names, coordinates, strict=True)}
-    return row.family(**{**case.tensors(), **params}, **case.static, validate_args=False)
+    return row.new(**{**case.tensors(), **params}, **case.static, validate_args=False)
 
 
 def _moves(row: Row, case: Case) -> bool:
@@ -70,7 +70,7 @@ def test_pathwise_gradient_is_the_implicit_one(row: Row, case: Case) -> None:
     n = 40
     params = {name: value.expand((n, *row.make(case).batch_shape)) for name, value in case.tensors().items()}
     leaves = {name: value.clone().requires_grad_() for name, value in params.items()}
-    x = row.family(**leaves, validate_args=False).rsample()
+    x = row.new(**leaves, validate_args=False).rsample()
     grads = dict(zip(leaves, torch.autograd.grad(x.sum(), list(leaves.values())), strict=True))
     x = x.detach().numpy()
     given = {name: value.numpy() for name, value in params.items()}
@@ -98,12 +98,12 @@ def test_pathwise_gradient_of_an_expectation(row: Row, case: Case) -> None:
     for name, value in leaves.items():  # so that n stays the leading dimension of the batch
         missing = len(batch) - (value.dim() - 1 - row.family.arg_constraints[name].event_dim)
         padded[name] = value.reshape((n,) + (1,) * missing + value.shape[1:])
-    d = row.family(**padded, **case.static, validate_args=False)
+    d = row.new(**padded, **case.static, validate_args=False)
     x = d.rsample()
     weights = torch.arange(1.0, 1 + x[0].numel(), dtype=x.dtype).reshape(x.shape[1:]).cos()
     got = torch.autograd.grad((weights * (x + x.square())).sum(), list(leaves.values()), allow_unused=True)
     plain = {name: value.requires_grad_() for name, value in case.tensors().items()}
-    same = row.family(**plain, **case.static)
+    same = row.new(**plain, **case.static)
     mean = same.mean + same.mean.square() + same.variance
     expected = torch.autograd.grad((weights * mean).sum(), list(plain.values()), allow_unused=True)
     for name, per_draw, exact in zip(plain, got, expected, strict=True):
@@ -117,7 +117,7 @@ def test_pathwise_gradient_of_an_expectation(row: Row, case: Case) -> None:
 @each("rsample: graph", where=lambda row, case: reparametrised(row, case) and case is row.cases[0])
 def test_only_rsample_carries_a_graph(row: Row, case: Case) -> None:
     leaves = {name: value.requires_grad_() for name, value in case.tensors().items()}
-    d = row.family(**leaves, **case.static)
+    d = row.new(**leaves, **case.static)
     assert d.rsample().requires_grad
     assert not d.sample().requires_grad
     assert d().requires_grad

@@ -64,7 +64,7 @@ def test_expand_keeps_the_type_and_copies_nothing(row: Row, case: Case) -> None:
 @each("expand: full shape")
 def test_expand_to_its_own_shape_keeps_the_graph_under_no_grad(row: Row, case: Case) -> None:
     leaves = {name: value.requires_grad_() for name, value in case.tensors().items()}
-    d = row.family(**leaves, **case.static)
+    d = row.new(**leaves, **case.static)
     with torch.no_grad():
         same = d.expand(d.batch_shape)
     for name in leaves:
@@ -109,6 +109,6 @@ def test_empty_batches_are_ordinary(row: Row, case: Case) -> None:
     x = none.sample()
     assert x.shape == (0, *d.batch_shape, *d.event_shape)
     assert none.log_prob(x).shape == (0, *d.batch_shape)
-    built = row.family(**{name: getattr(none, name) for name in case.params}, **case.static)
+    built = row.new(**{name: getattr(none, name) for name in case.params}, **case.static)
     assert built.batch_shape == none.batch_shape
     assert built.sample((2,)).shape == (2, *none.shape())

@@ -38,7 +38,7 @@ def test_pickle_deepcopy_and_tree_give_the_same_distribution(row: Row, case: Cas
 @each("deepcopy: graph")
 def test_deepcopy_of_parameters_with_a_history(row: Row, case: Case) -> None:
     params = {name: value.requires_grad_() * 1.0 for name, value in case.tensors().items()}
-    d = row.family(**params, **case.static)
+    d = row.new(**params, **case.static)
     assert_same(copy.deepcopy(d), d, case, row.points(case))
 
 
@@ -77,8 +77,8 @@ def test_to_another_device(row: Row, case: Case) -> None:
 
 @each_family("dtype: integers", where=lambda row: bool(row.whole))
 def test_integer_parameters_become_floats(row: Row, case: Case) -> None:
-    d = row.family(**{name: torch.tensor(value) for name, value in row.whole.items()})
-    same = row.family(**{name: torch.tensor(value, dtype=torch.float32) for name, value in row.whole.items()})
+    d = row.new(**{name: torch.tensor(value) for name, value in row.whole.items()})
+    same = row.new(**{name: torch.tensor(value, dtype=torch.float32) for name, value in row.whole.items()})
     for name in row.whole:
         assert getattr(d, name).dtype == torch.float32
     x = same.sample()
@@ -89,14 +89,14 @@ def test_integer_parameters_become_floats(row: Row, case: Case) -> None:
 def test_numbers_take_the_dtype_of_their_siblings(row: Row, case: Case) -> None:
     for precise in row.whole:
         params = {n: torch.tensor(v, dtype=torch.float64) if n == precise else v for n, v in row.whole.items()}
-        d = row.family(**params)
+        d = row.new(**params)
         assert all(getattr(d, name).dtype == torch.float64 for name in row.whole)
 
 
 @each_family("dtype: numbers", where=lambda row: bool(row.whole))
 def test_numbers_alone_have_the_default_dtype(row: Row, case: Case) -> None:
     torch.set_default_dtype(torch.float64)
-    d = row.family(**row.whole)
+    d = row.new(**row.whole)
     assert all(getattr(d, name).dtype == torch.float64 for name in row.whole)
 
 
@@ -124,7 +124,7 @@ def test_signature_is_introspectable(row: Row, case: Case) -> None:
     assert list(signature.parameters)[-1] == "validate_args"
     assert set(row.family.arg_constraints) <= set(signature.parameters)
     bound = signature.bind(**case.tensors(), **case.static)
-    assert type(row.family(*bound.args, **bound.kwargs)) is row.family
+    assert type(row.new(*bound.args, **bound.kwargs)) is row.family
 
 
 def test_names_of_cases_are_unique_and_gaps_speak_about_cases_that_exist() -> None:

@@ -21,7 +21,7 @@ def test_vmap_over_construction_and_log_prob(row: Row, case: Case) -> None:
     values = torch.stack([x] * 3)
 
     def log_prob(x: Tensor, *given: Tensor) -> Tensor:
-        return row.family(**dict(zip(params, given, strict=True)), **case.static).log_prob(x)
+        return row.new(**dict(zip(params, given, strict=True)), **case.static).log_prob(x)
 
     mapped = torch.func.vmap(log_prob)(values, *stacked)
     expected = row.make(case).log_prob(x)
@@ -32,7 +32,7 @@ def test_vmap_over_construction_and_log_prob(row: Row, case: Case) -> None:
 def test_vmap_over_the_distribution_itself(row: Row, case: Case) -> None:
     d = row.make(case)
     params = {name: torch.stack([value] * 3) for name, value in full(row, case).items()}
-    batched = row.family(**params, **case.static)
+    batched = row.new(**params, **case.static)
     x = torch.stack([row.points(case)[0]] * 3)
     seen = []
 
@@ -61,7 +61,7 @@ def test_vmap_over_draws(row: Row, case: Case) -> None:
     params = [torch.stack([value] * 3) for value in case.tensors().values()]
 
     def draw(*given: Tensor) -> Tensor:
-        return row.family(**dict(zip(case.params, given, strict=True)), **case.static).sample()
+        return row.new(**dict(zip(case.params, given, strict=True)), **case.static).sample()
 
     assert torch.func.vmap(draw, randomness="different")(*params).shape == (3, *row.make(case).shape())
 
@@ -81,7 +81,7 @@ def as_function(row: Row, case: Case) -> tuple[Callable[..., Tensor], list[Tenso
     names = list(case.params)
 
     def log_prob(x: Tensor, *given: Tensor) -> Tensor:
-        return row.family(**dict(zip(names, given, strict=True)), **case.static).log_prob(x)
+        return row.new(**dict(zip(names, given, strict=True)), **case.static).log_prob(x)
 
     return log_prob, [row.points(case), *case.tensors().values()]
 
@@ -90,7 +90,7 @@ def as_draw(row: Row, case: Case) -> tuple[Callable[..., Tensor], list[Tensor]]:
     names = list(case.params)
 
     def draw(*given: Tensor) -> Tensor:
-        return row.family(**dict(zip(names, given, strict=True)), **case.static).sample((4,))
+        return row.new(**dict(zip(names, given, strict=True)), **case.static).sample((4,))
 
     return draw, [*case.tensors().values()]
 
@@ -142,4 +142,4 @@ def test_compiling_leaves_validation_on(row: Row, case: Case) -> None:
     assert dist.validation_enabled_now() is before is True
     bad = {k: torch.tensor(v, dtype=torch.float64) for k, v in {**case.params, **row.bad[0]}.items()}
     with pytest.raises(ValueError, match=row.name):
-        row.family(**bad, **case.static)
+        row.new(**bad, **case.static)

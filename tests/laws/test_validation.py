@@ -15,10 +15,10 @@ def test_bad_parameters_are_refused(row: Row, case: Case) -> None:
         params = {k: torch.tensor(v, dtype=torch.float64) for k, v in {**case.params, **change}.items()}
         (name,) = change
         with pytest.raises(ValueError, match=rf"^{row.name}: `{name}` must "):
-            row.family(**params, **case.static)
-        row.family(**params, **case.static, validate_args=False)
+            row.new(**params, **case.static)
+        row.new(**params, **case.static, validate_args=False)
         with dist.validating(False):
-            row.family(**params, **case.static)
+            row.new(**params, **case.static)
 
 
 def outside(row: Row) -> list[torch.Tensor]:
@@ -43,12 +43,12 @@ def test_a_value_outside_has_no_density_and_no_gradient(row: Row, case: Case) ->
             continue
         leaves = parameters(case)
         x = torch.stack([bad, good]).requires_grad_()
-        log_prob = row.family(**leaves, **case.static, validate_args=False).log_prob(x)
+        log_prob = row.new(**leaves, **case.static, validate_args=False).log_prob(x)
         assert log_prob[0] == -torch.inf
         assert torch.isfinite(log_prob[1])
         got = torch.autograd.grad(log_prob[1] + log_prob[0], [x, *leaves.values()], allow_unused=True)
         alone_leaves, alone_x = parameters(case), good.clone().requires_grad_()
-        alone = row.family(**alone_leaves, **case.static, validate_args=False).log_prob(alone_x)
+        alone = row.new(**alone_leaves, **case.static, validate_args=False).log_prob(alone_x)
         expected = torch.autograd.grad(alone, [alone_x, *alone_leaves.values()], allow_unused=True)
         assert got[0] is None or (got[0][0] == 0).all()
         torch.testing.assert_close(None if got[0] is None else got[0][1], expected[0])
@@ -96,10 +96,10 @@ def test_the_switches_of_validation(row: Row, case: Case) -> None:
     params = {k: torch.tensor(v, dtype=torch.float64) for k, v in {**case.params, **change}.items()}
     dist.Distribution.set_default_validate_args(False)
     try:
-        row.family(**params, **case.static)
+        row.new(**params, **case.static)
         with dist.validating(True), pytest.raises(ValueError, match=row.name):
-            row.family(**params, **case.static)
+            row.new(**params, **case.static)
     finally:
         dist.Distribution.set_default_validate_args(True)
     with pytest.raises(ValueError, match=row.name):
-        row.family(**params, **case.static)
+        row.new(**params, **case.static)

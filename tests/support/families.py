@@ -6,18 +6,23 @@ knows which family it is looking at.
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from .rows import discrete, first
-from .rows.continuous import ROWS as ON_LINE_ROWS
+from . import rows
 from .table import Case, Row
 
 __all__ = ["FAMILIES", "Case", "Row", "continuous", "each", "each_family", "on_line", "smooth"]
 
-FAMILIES: tuple[Row, ...] = first.ROWS + ON_LINE_ROWS + discrete.ROWS
+FAMILIES: tuple[Row, ...] = tuple(
+    row
+    for module in sorted(found.name for found in pkgutil.iter_modules(rows.__path__))
+    for row in importlib.import_module(f"{rows.__name__}.{module}").ROWS
+)
 
 
 def each(law: str, where: Callable[[Row, Case], bool] = lambda row, case: True) -> pytest.MarkDecorator:

@@ -46,6 +46,7 @@ class Row:
             of two (a ratio of gammas) has other paths with the same expectation.
         gaps: known failures as data, "law" or "law:case" to the reason; they are strict xfails.
         torch_wrong: "case:method" to the reason why torch's answer is not asked for.
+        build: makes one from the parameters, where the family itself takes another distribution.
     """
 
     family: type[Distribution]
@@ -60,16 +61,21 @@ class Row:
     one_noise: bool = True
     gaps: Mapping[str, str] = field(default_factory=dict)
     torch_wrong: Mapping[str, str] = field(default_factory=dict)
+    build: Callable[..., Distribution] | None = None
 
     @property
     def name(self) -> str:
         return self.family.__name__
 
+    def new(self, *args: Any, **kwargs: Any) -> Any:
+        """A distribution from its parameters."""
+        return (self.build or self.family)(*args, **kwargs)
+
     def has(self, method: str) -> bool:
         return method not in self.lacks
 
     def make(self, case: Case, dtype: torch.dtype = torch.float64, **kwargs: Any) -> Any:
-        return self.family(**case.tensors(dtype), **case.static, **kwargs)
+        return self.new(**case.tensors(dtype), **case.static, **kwargs)
 
     def judge(self, case: Case, dtype: torch.dtype = torch.float64) -> Any:
         """The reference at the numbers that `make` hands to the family."""

@@ -1,0 +1,123 @@
+"""Distribution functions: both tails, their logs, and their inverses.
+
+The public methods check what they are given and keep it inside the closure of the support; a family writes the
+hooks it has a formula for (`_cdf`, `_sf`, `_icdf`, ...), each accurate in its own tail.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from . import validation
+from .constraints import unit_interval
+from .rebuild import Rebuildable
+
+__all__ = ["DistributionFunctions"]
+
+
+class DistributionFunctions(Rebuildable):
+    """The part of `Distribution` about P(X <= x) and P(X > x), for distributions of single numbers."""
+
+    if TYPE_CHECKING:  # what it takes from `Distribution`
+
+        @property
+        def support(self) -> Any: ...
+        @property
+        def event_dim(self) -> int: ...
+        def _as_value(self, value: Any) -> Tensor: ...
+        def _check_value_shape(self, value: Tensor) -> None: ...
+        def _validate_sample(self, value: Tensor) -> bool: ...
+        def _missing(self, method: str) -> NotImplementedError: ...
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """P(X <= value), shape S + B."""
+        return self._cdf(self._clamped(value))
+
+    def log_cdf(self, value: Tensor) -> Tensor:
+        """log P(X <= value) in nats, accurate in the lower tail."""
+        return self._log_cdf(self._clamped(value))
+
+    def survival_function(self, value: Tensor) -> Tensor:
+        """P(X > value), accurate in the upper tail."""
+        return self._sf(self._clamped(value))
+
+    def log_survival_function(self, value: Tensor) -> Tensor:
+        """log P(X > value) in nats, accurate in the upper tail."""
+        return self._log_sf(self._clamped(value))
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The quantile function: the smallest x with P(X <= x) >= value, shape S + B.
+
+        Raises:
+            ValueError: while validation is on, a probability lies outside [0, 1].
+        """
+        return self._icdf(self._probability(value))
+
+    def isf(self, value: Tensor) -> Tensor:
+        """The inverse of the survival function, accurate for small upper-tail probabilities."""
+        return self._isf(self._probability(value))
+
+    def quantile(self, value: Tensor) -> Tensor:
+        """Another name for `icdf`."""
+        return self.icdf(value)
+
+    def _clamped(self, value: Tensor) -> Tensor:
+        value = self._as_value(value)
+        support = self.support
+        if self.event_dim:
+            raise self._missing("cdf")
+        if validation.resolve(self._validate_args):
+            if support.is_discrete:  # a distribution function of a count is defined between the counts too
+                self._check_value_shape(value)
+            elif self._validate_sample(value):
+                return value
+        low, high = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
+        if support.is_discrete and low is not None:
+            low = low - 1
+        if low is not None:
+            value = torch.maximum(value, torch.as_tensor(low, dtype=value.dtype, device=value.device))
+        if high is not None:
+            value = torch.minimum(value, torch.as_tensor(high, dtype=value.dtype, device=value.device))
+        return value
+
+    def _probability(self, value: Tensor) -> Tensor:
+        value = self._as_value(value)
+        if self.event_dim:
+            raise self._missing("icdf")
+        if validation.resolve(self._validate_args) and validation.holds(unit_interval, value) is False:
+            raise ValueError(
+                f"{type(self).__name__}: a probability must lie in [0, 1]; "
+                f"{validation.violation(unit_interval, value)}."
+            )
+        return value
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        """Hook: the distribution function on the closure of the support."""
+        raise self._missing("cdf")
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return self._cdf(x).log()
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return 1 - self._cdf(x)
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        return self._sf(x).log()
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        """Hook: the quantile at a probability in [0, 1]."""
+        raise self._missing("icdf")
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return self._icdf(1 - q)
+
+    @property
+    def median(self) -> Tensor:
+        """The quantile at one half, shape B."""
+        if self.event_dim:
+            raise self._missing("median")
+        like = next(v for v in self.__dict__.values() if isinstance(v, Tensor) and v.is_floating_point())
+        return self._icdf(torch.full((), 0.5, dtype=like.dtype, device=like.device).expand(self._batch_shape))
