@@ -134,6 +134,9 @@ class Distribution(DistributionFunctions):
         if any(size != self._event_shape for size in sizes.values()):
             listed = ", ".join(f"{name} {tuple(size)}" for name, size in sizes.items())
             raise ValueError(f"{type(self).__name__}: event shapes differ: {listed}. They must be equal.")
+        support: Any = type(self).support
+        if 0 in self._event_shape and not support.holds(torch.empty(self._event_shape)):
+            raise ValueError(f"{type(self).__name__}: no value has the event shape {tuple(self._event_shape)}.")
 
     # Sampling
 

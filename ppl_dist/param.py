@@ -18,6 +18,7 @@ from torch import Tensor
 
 from . import validation
 from .constraints import Constraint, Dependent
+from .constraints.scalar import Finite, has_infinite_end
 from .shapes import broadcast_error, broadcast_shapes
 from .values import short
 
@@ -50,8 +51,11 @@ class Param:
         within: Callable[[Any], Constraint] | None,
         prepare: Callable[[Tensor], Tensor] | None,
         init: bool,
+        finite: bool | None,
     ) -> None:
         self.constraint = constraint
+        self.finite = has_infinite_end(constraint) if finite is None else finite
+        self.checked = Finite(constraint) if self.finite else constraint
         self.derive = derive
         self.default = default
         self.event_dim_field = event_dim
@@ -103,6 +107,7 @@ def param(
     within: Callable[[Any], Constraint] | None = None,
     prepare: Callable[[Tensor], Tensor] | None = None,
     init: bool = True,
+    finite: bool | None = None,
 ) -> Any:
     """Declare a tensor parameter of a family.
 
@@ -116,6 +121,8 @@ def param(
         within: a further constraint that depends on the other parameters: `lambda d: greater_than(d.low)`.
         prepare: applied to the given tensor before it is checked and kept: a normalisation.
         init: whether the constructor takes it; False, with `derive`, states a parameter that a base class takes.
+        finite: whether infinite values are refused; by default they are in half lines, `positive` say, and not among
+            all real numbers. False is for families that have the limit.
     """
     return Param(
         constraint,
@@ -126,6 +133,7 @@ def param(
         within=within,
         prepare=prepare,
         init=init,
+        finite=finite,
     )
 
 
@@ -219,7 +227,7 @@ class Spec:
         """
         scope.update(_Tensor=Tensor, _floats=_FLOATS, _as_tensors=as_tensors, _spread=_spread, _recheck=_recheck)
         scope.update(_resolve=validation.resolve, _number=torch.scalar_tensor)
-        scope.update({f"_holds_{n}": p.constraint.holds for n, p in self.params.items()})
+        scope.update({f"_holds_{n}": p.checked.holds for n, p in self.params.items()})
         names = ", ".join(self.names)
         kinds = " or ".join(f"type({n}) is not _Tensor or {n}.dtype not in _floats" for n in self.names)
         first, *others = self.names
@@ -265,15 +273,15 @@ def _spread(self: Distribution, given: tuple[Tensor, ...]) -> None:
 def _recheck(self: Distribution) -> None:
     """Raise for the first parameter that breaks its constraint."""
     for name, (value, _) in self._stored().items():
-        _check(self, name, self._spec.params[name].constraint, value)
+        _check(self, name, self._spec.params[name].checked, value)
 
 
 def _check_relative(self: Distribution) -> None:
     """Raise for the first parameter that breaks a constraint set by the others (`within`)."""
     for name in self._spec.relative:
-        within = self._spec.params[name].within
-        if within is not None and name in self.__dict__:
-            _check(self, name, within(self), self.__dict__[name])
+        p = self._spec.params[name]
+        if p.within is not None and name in self.__dict__:
+            _check(self, name, Finite(p.within(self)) if p.finite else p.within(self), self.__dict__[name])
 
 
 def _check(self: Distribution, name: str, constraint: Constraint, value: Tensor) -> None:
@@ -311,7 +319,7 @@ def assemble(self: Distribution, given: tuple[Any, ...], fixed: tuple[Any, ...],
     self._set_event_shape()
     if validation.resolve(validate_args):
         for name, value in values.items():
-            _check(self, name, spec.params[name].constraint, value)
+            _check(self, name, spec.params[name].checked, value)
         _check_relative(self)
     for name, p in spec.params.items():
         if p.stored and name not in values and p.derive is not None:
@@ -384,6 +392,8 @@ def _check_required(self: Distribution, spec: Spec, values: dict[str, Any]) -> N
 
 def bad_parameter(self: Distribution, name: str, constraint: Constraint, value: Tensor) -> ValueError:
     """The message for a parameter outside its constraint: where, expected, got."""
+    if isinstance(constraint, Finite) and validation.holds(constraint.base, value) is False:
+        constraint = constraint.base  # the sign is wrong somewhere: that infinity is none either is beside the point
     facts = validation.violation(constraint, value)
     return ValueError(f"{type(self).__name__}: `{name}` must {describe(constraint)}; {facts}.")
 
@@ -392,6 +402,8 @@ def describe(constraint: Constraint) -> str:
     """The requirement in words: `be positive`, `lie in Interval(...)`."""
     from . import constraints as c
 
+    if isinstance(constraint, Finite):
+        return f"{describe(constraint.base)} and finite"
     words = {
         c.positive: "be positive",
         c.nonnegative: "not be negative",

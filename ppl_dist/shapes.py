@@ -19,16 +19,18 @@ def size_of(shape: Sequence[int] | torch.Size | int) -> torch.Size:
 
     Raises:
         TypeError: `shape` is neither an int nor a sequence of ints.
+        ValueError: a size is negative.
     """
     if type(shape) is torch.Size:
         return shape
-    if isinstance(shape, int):
-        return torch.Size((shape,))
     try:
-        return torch.Size(shape)
+        size = torch.Size((shape,) if isinstance(shape, int) else shape)
     except TypeError as error:
         error.add_note(f"sample_shape: expected a sequence of ints, got {shape!r}. Try sample_shape=(10,).")
         raise
+    if size and min(size) < 0:
+        raise ValueError(f"a shape must not have negative sizes, got {tuple(size)}.")
+    return size
 
 
 def sum_rightmost(value: Tensor, dims: int) -> Tensor:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .base import Bound, Constraint
+from .base import Bound, Constraint, Independent
 
 __all__ = [
     "Boolean",
+    "Finite",
     "GreaterThan",
     "GreaterThanEq",
     "HalfOpenInterval",
@@ -203,3 +205,47 @@ class Boolean(Constraint):
 
     def feasible(self, value: Tensor) -> Tensor | float:
         return 0.0
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Finite(Constraint):
+    """`base` without its infinite values: what parameters are held to where the limit is no distribution."""
+
+    base: Constraint
+
+    @property
+    def event_dim(self) -> int:  # type: ignore[override]  # derived here, a constant elsewhere
+        return self.base.event_dim
+
+    @property
+    def is_discrete(self) -> bool:  # type: ignore[override]  # derived here, a constant elsewhere
+        return self.base.is_discrete
+
+    def check(self, value: Tensor) -> Tensor:
+        finite, n = value.isfinite(), self.event_dim
+        return self.base.check(value) & (finite.flatten(-n).all(-1) if n else finite)
+
+    def holds(self, value: Tensor) -> bool:
+        base = self.base.base_constraint if isinstance(self.base, Independent) else self.base
+        if not (isinstance(base, _Bounded) and base._plain() and not base.is_discrete) or value.numel() == 0:
+            return self.base.holds(value) and _sums_up(value)
+        if value.dim() == 0:
+            number = value.item()
+            return bool(base._contains(number, number)) and number - number == 0
+        low, high = (bound.item() for bound in torch.aminmax(value.detach()))
+        return bool(base._contains(low, high)) and math.isfinite(low) and math.isfinite(high)
+
+    def feasible(self, value: Tensor) -> Tensor | float:
+        return self.base.feasible(value)
+
+
+def _sums_up(value: Tensor) -> bool:
+    """Whether all entries are finite: a finite sum proves it in one pass, an infinite one proves nothing."""
+    total = value.detach().sum().item()
+    return total - total == 0 or bool(value.isfinite().all().item())
+
+
+def has_infinite_end(constraint: Constraint) -> bool:
+    """Whether the set is a half line (or a product of half lines), whose far end is no number."""
+    base = constraint.base_constraint if isinstance(constraint, Independent) else constraint
+    return isinstance(base, GreaterThan | LessThan)

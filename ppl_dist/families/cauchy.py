@@ -35,6 +35,7 @@ class Cauchy(SymmetricLocationScale):
     tensor(0.7500)
     """
 
+    scale: Param = param(positive)  # finite, as for every family whose tail outgrows its scale
     standard_variance = math.inf
     standard_entropy = math.log(4 * math.pi)
 

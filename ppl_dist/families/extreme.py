@@ -31,7 +31,7 @@ class Gumbel(Mapped):
     """
 
     loc: Param = param(real)
-    scale: Param = param(positive)
+    scale: Param = param(positive, finite=False)
     support = real
 
     @property

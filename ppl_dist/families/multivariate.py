@@ -52,7 +52,7 @@ class MultivariateNormal(Distribution):
             [1., 2.]])
     """
 
-    loc: Param = param(real_vector)
+    loc: Param = param(real_vector, finite=True)
     covariance_matrix: Param = param(positive_definite, derive=lambda d: d.scale_tril @ d.scale_tril.mT, default=None)
     precision_matrix: Param = param(
         positive_definite, derive=lambda d: torch.cholesky_inverse(d.scale_tril), default=None

@@ -83,7 +83,7 @@ class LogNormal(TransformedDistribution):
     """
 
     loc: Param = param(real)
-    scale: Param = param(positive)
+    scale: Param = param(positive, finite=False)
     support = positive
     transforms = [ExpTransform()]  # noqa: RUF012  # a constant of the class, as the base class stores it
     has_rsample = True
@@ -157,7 +157,7 @@ class HalfNormal(Folded):
     tensor(0.)
     """
 
-    scale: Param = param(positive)
+    scale: Param = param(positive, finite=False)
 
     @property
     def base_dist(self) -> Normal:

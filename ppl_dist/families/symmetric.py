@@ -22,7 +22,7 @@ class SymmetricLocationScale(Distribution):
     """
 
     loc: Param = param(real)
-    scale: Param = param(positive)
+    scale: Param = param(positive, finite=False)
     support = real
     has_rsample = True
     standard_variance: ClassVar[float]

@@ -22,8 +22,8 @@ class Uniform(Distribution):
     tensor(2.)
     """
 
-    low: Param = param(real)
-    high: Param = param(real, within=lambda d: greater_than(d.low))
+    low: Param = param(real, finite=True)
+    high: Param = param(real, finite=True, within=lambda d: greater_than(d.low))
     has_rsample = True
 
     @dependent_property

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import ppl_dist as dist
-from tests.support.families import Case, Row, each, each_family
+from tests.support.families import Case, Row, each, each_family, smooth
 
 
 @each("vmap: construction")
@@ -66,6 +66,59 @@ def test_vmap_over_draws(row: Row, case: Case) -> None:
     assert torch.func.vmap(draw, randomness="different")(*params).shape == (3, *row.make(case).shape())
 
 
+def total(row: Row, case: Case) -> tuple[Callable[..., Tensor], tuple[Tensor, ...]]:
+    """The summed log density as a function of the parameters, and the parameters."""
+    x, names = row.points(case)[2:4], list(case.params)
+
+    def log_prob(*given: Tensor) -> Tensor:
+        return row.new(**dict(zip(names, given, strict=True)), **case.static).log_prob(x).sum()
+
+    return log_prob, tuple(case.tensors().values())
+
+
+def first_and_smooth(row: Row, case: Case) -> bool:
+    return case is row.cases[0] and row.kind != "point" and smooth(row, case)
+
+
+@each("func: grad", where=first_and_smooth)
+def test_func_grad_is_the_gradient(row: Row, case: Case) -> None:
+    log_prob, params = total(row, case)
+    leaves = [value.requires_grad_() for value in case.tensors().values()]
+    expected = torch.autograd.grad(log_prob(*leaves), leaves, allow_unused=True, materialize_grads=True)
+    got = torch.func.grad(log_prob, argnums=tuple(range(len(params))))(*params)
+    for ours, theirs in zip(got, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script. is deprecated:DeprecationWarning"
+)  # torch's forward mode does that
+@each("func: hessian", where=first_and_smooth)
+def test_func_hessian_is_the_slope_of_the_gradient(row: Row, case: Case) -> None:
+    """Forward mode over reverse mode: each block against a symmetric difference of gradients."""
+    log_prob, params = total(row, case)
+    numbers = tuple(range(len(params)))
+    blocks = torch.func.hessian(log_prob, argnums=numbers)(*params)
+    gradient = torch.func.grad(log_prob, argnums=numbers)
+    for j, value in enumerate(params):
+        if row.family.arg_constraints[list(case.params)[j]].is_discrete:
+            continue
+        direction = torch.full_like(value, 1e-6) if value.dim() < 1 else torch.linspace(0.5, 1, value.numel()) * 1e-6
+        direction = direction.to(value.dtype).reshape(value.shape)
+        if row.family.arg_constraints[list(case.params)[j]].event_dim == 2:
+            direction = direction + direction.mT  # symmetric where the parameter is; triangles stay what they are
+            direction = torch.where(value != 0, direction, 0.0)
+        ahead = gradient(*params[:j], value + direction, *params[j + 1 :])
+        behind = gradient(*params[:j], value - direction, *params[j + 1 :])
+        for i in numbers:
+            along = (
+                (blocks[i][j] * direction).sum(tuple(range(-value.dim(), 0)))
+                if value.dim()
+                else blocks[i][j] * direction
+            )
+            torch.testing.assert_close(along, (ahead[i] - behind[i]) / 2, rtol=1e-4, atol=1e-11)
+
+
 @pytest.fixture(autouse=True)
 def _fresh_compiler() -> Iterator[None]:
     yield
@@ -114,10 +167,9 @@ def test_compile_sample(row: Row, case: Case) -> None:
 
 @each("make_fx: log_prob", where=one_per_parameterisation)
 def test_make_fx_log_prob(row: Row, case: Case) -> None:
-    """Traced with validation off, as the compiled step does; the graph answers for other values too."""
+    """Traced with validation at its default; the graph answers for other values too."""
     function, arguments = as_function(row, case)
-    with dist.validating(False):
-        graph = make_fx(function)(*arguments)
+    graph = make_fx(function)(*arguments)
     torch.testing.assert_close(graph(*arguments), function(*arguments))
     moved = [arguments[0].flip(0), *arguments[1:]]
     torch.testing.assert_close(graph(*moved), function(*moved))
@@ -126,8 +178,7 @@ def test_make_fx_log_prob(row: Row, case: Case) -> None:
 @each("make_fx: sample", where=one_per_parameterisation)
 def test_make_fx_sample(row: Row, case: Case) -> None:
     function, arguments = as_draw(row, case)
-    with dist.validating(False):
-        graph = make_fx(function)(*arguments)
+    graph = make_fx(function)(*arguments)
     torch.manual_seed(0)
     expected = function(*arguments)
     torch.manual_seed(0)
