@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from . import validation
+from . import half, validation
 from .constraints import Constraint, Dependent, real
 from .distribution_functions import DistributionFunctions
 from .param import Param, Spec, Static, bad_parameter, describe, static
@@ -145,7 +145,9 @@ class Distribution(DistributionFunctions):
         with torch.no_grad():
             if type(self).rsample is not Distribution.rsample:  # an imperative subclass
                 return draw_from(self.rsample, generator, sample_shape)
-            return self._sample(self._extended_shape(sample_shape), generator).detach()
+            shape = self._extended_shape(sample_shape)
+            draws = self._sample(shape, generator) if self._half is None else half.draw(self, shape, generator)
+            return draws.detach()
 
     def rsample(self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None) -> Tensor:
         """Draw a tensor of shape S + B + E, differentiable in the parameters.
@@ -158,7 +160,8 @@ class Distribution(DistributionFunctions):
                 f"{type(self).__name__} has no rsample: its draws are not differentiable in the parameters. "
                 f"Try sample(), and a score-function estimator for gradients."
             )
-        return self._sample(self._extended_shape(sample_shape), generator)
+        shape = self._extended_shape(sample_shape)
+        return self._sample(shape, generator) if self._half is None else half.draw(self, shape, generator)
 
     def __call__(self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None) -> Tensor:
         """`rsample` where the family has it, else `sample`."""
@@ -170,7 +173,7 @@ class Distribution(DistributionFunctions):
         """A differentiable draw of shape S + B + E with its log density of shape S + B, computed together."""
         value = draw_from(self.rsample, generator, sample_shape)
         imperative = type(self)._log_prob is Distribution._log_prob
-        return value, self.log_prob(value) if imperative else self._log_prob(value)
+        return value, self.log_prob(value) if imperative or self._half is not None else self._log_prob(value)
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         """Hook: a draw of the complete shape S + B + E; differentiable where `has_rsample`."""
@@ -189,6 +192,8 @@ class Distribution(DistributionFunctions):
         """
         if type(value) is not Tensor or value.dtype in NARROW:
             value = self._as_value(value)
+        if self._half is not None:
+            return half.log_prob(self, value)
         if validation.resolve(self._validate_args) and self._validate_sample(value):
             return self._log_prob(value)
         return self._log_prob_anywhere(value)

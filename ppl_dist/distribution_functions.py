@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from . import validation
+from . import half, validation
 from .constraints import unit_interval
 from .rebuild import Rebuildable
 
@@ -34,19 +34,19 @@ class DistributionFunctions(Rebuildable):
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value), shape S + B."""
-        return self._cdf(self._clamped(value))
+        return self._answer("_cdf", self._clamped(value))
 
     def log_cdf(self, value: Tensor) -> Tensor:
         """log P(X <= value) in nats, accurate in the lower tail."""
-        return self._log_cdf(self._clamped(value))
+        return self._answer("_log_cdf", self._clamped(value))
 
     def survival_function(self, value: Tensor) -> Tensor:
         """P(X > value), accurate in the upper tail."""
-        return self._sf(self._clamped(value))
+        return self._answer("_sf", self._clamped(value))
 
     def log_survival_function(self, value: Tensor) -> Tensor:
         """log P(X > value) in nats, accurate in the upper tail."""
-        return self._log_sf(self._clamped(value))
+        return self._answer("_log_sf", self._clamped(value))
 
     def icdf(self, value: Tensor) -> Tensor:
         """The quantile function: the smallest x with P(X <= x) >= value, shape S + B.
@@ -54,15 +54,19 @@ class DistributionFunctions(Rebuildable):
         Raises:
             ValueError: while validation is on, a probability lies outside [0, 1].
         """
-        return self._icdf(self._probability(value))
+        return self._answer("_icdf", self._probability(value))
 
     def isf(self, value: Tensor) -> Tensor:
         """The inverse of the survival function, accurate for small upper-tail probabilities."""
-        return self._isf(self._probability(value))
+        return self._answer("_isf", self._probability(value))
 
     def quantile(self, value: Tensor) -> Tensor:
         """Another name for `icdf`."""
         return self.icdf(value)
+
+    def _answer(self, hook: str, value: Tensor) -> Tensor:
+        answered: Tensor = getattr(self, hook)(value) if self._half is None else half.answer(self, hook, value)
+        return answered
 
     def _clamped(self, value: Tensor) -> Tensor:
         value = self._as_value(value)

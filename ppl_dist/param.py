@@ -19,6 +19,7 @@ from torch import Tensor
 from . import validation
 from .constraints import Constraint, Dependent
 from .constraints.scalar import Finite, has_infinite_end
+from .half import HALF
 from .shapes import broadcast_error, broadcast_shapes
 from .values import short
 
@@ -225,11 +226,11 @@ class Spec:
         A construction in a model happens at every site of every step; this form takes a third of the time of a
         loop over the declarations (`make bench`, families).
         """
-        scope.update(_Tensor=Tensor, _floats=_FLOATS, _as_tensors=as_tensors, _spread=_spread, _recheck=_recheck)
+        scope.update(_Tensor=Tensor, _wide=_FLOATS - HALF, _as_tensors=as_tensors, _spread=_spread, _recheck=_recheck)
         scope.update(_resolve=validation.resolve, _number=torch.scalar_tensor)
         scope.update({f"_holds_{n}": p.checked.holds for n, p in self.params.items()})
         names = ", ".join(self.names)
-        kinds = " or ".join(f"type({n}) is not _Tensor or {n}.dtype not in _floats" for n in self.names)
+        kinds = " or ".join(f"type({n}) is not _Tensor or {n}.dtype not in _wide" for n in self.names)
         first, *others = self.names
         numbers = " and ".join(f"type({n}) is float" for n in self.names)
         made = "".join(f"_number({n}), " for n in self.names)
@@ -353,6 +354,8 @@ def as_tensors(self: Distribution, given: tuple[Any, ...], names: tuple[str, ...
             out.append(torch.scalar_tensor(value, dtype=dtype, device=device))
         else:
             out.append(_from_array(self, name, value, dtype, device))
+    if dtype in HALF:
+        self._half = dtype
     return tuple(out)
 
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self, dataclass_transform
 import torch
 from torch import Tensor
 
+from .half import half_of
 from .param import Spec, param, static
 from .shapes import EMPTY, broadcast_shapes, size_of
 from .transforms.transform import Transform
@@ -29,6 +30,8 @@ class Rebuildable(Node):
     _batch_shape: torch.Size = EMPTY
     _event_shape: torch.Size = EMPTY
     _validate_args: bool | None = None
+    _half: torch.dtype | None = None
+    """The dtype of the parameters where it is half precision: then `half` computes."""
 
     def _stored(self) -> dict[str, tuple[Tensor, int]]:
         """The declared parameters this instance holds, each with its event dimensions."""
@@ -91,6 +94,8 @@ class Rebuildable(Node):
         new = object.__new__(type(self))
         for name, value in self.__dict__.items():
             new.__dict__[name] = _moved(value, args, kwargs)
+        if self._spec.params:
+            new._half = half_of(new.__dict__.values())
         return new
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
