@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
-from tests.support.families import Case, Row, each
+from tests.support.families import Case, Row, each, each_family
 
 PROPERTIES = ("mean", "variance", "stddev", "mode")
 
@@ -87,3 +89,38 @@ def test_expanded_attributes(row: Row, case: Case) -> None:
     wide, their = d.expand((3, *d.batch_shape)), t.expand((3, *d.batch_shape))
     for name in case.params:
         compare(row, case, name, getattr(wide, name), getattr(their, name))
+
+
+def kind_of_error(call: Any) -> type[BaseException] | None:
+    try:
+        call()
+    except Exception as error:
+        return type(error)
+    return None
+
+
+@each_family("torch: errors", where=lambda row: row.peer is not None)
+def test_the_same_kind_of_error_for_the_same_mistake(row: Row, case: Case) -> None:
+    assert row.peer is not None
+    params, good = case.tensors(), row.points(case)
+    mistakes: dict[str, Callable[[Any], Any]] = {
+        f"parameter {change}": partial(_built, params={**params, **{k: torch.tensor(v) for k, v in change.items()}})
+        for change in row.bad
+    }
+    for value in row.outside:
+        off = torch.tensor(value, dtype=torch.float64)
+        mistakes[f"value {value}"] = lambda kind, off=off: kind(**params, validate_args=True).log_prob(off)
+    mistakes["shape"] = lambda kind: kind(**params).expand((3,)).log_prob(torch.stack([good[0]] * 2))
+    mistakes["no such argument"] = lambda kind: kind(**params, colour="red")
+    mistakes["expand"] = lambda kind: kind(**params).expand((2,)).expand((3,))
+    for name, mistake in mistakes.items():
+        theirs = kind_of_error(partial(mistake, row.peer))
+        if theirs is None or f"*:{name}" in row.torch_wrong:
+            continue
+        ours = kind_of_error(partial(mistake, row.family))
+        # torch lets a RuntimeError of `Tensor.expand` through: ours says ValueError, with the shapes
+        assert ours is theirs or (theirs is RuntimeError and ours is ValueError), (name, ours, theirs)
+
+
+def _built(kind: Any, params: dict[str, torch.Tensor]) -> Any:
+    return kind(**params, validate_args=True)
