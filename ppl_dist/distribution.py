@@ -338,7 +338,10 @@ class Distribution(DistributionFunctions):
         return bool(self.support.is_discrete)
 
     def _missing(self, method: str) -> NotImplementedError:
-        return NotImplementedError(f"{type(self).__name__} has no {method}.")
+        kind = type(self)
+        present = [name for name, hook in _OPTIONAL.items() if getattr(kind, hook) is not getattr(Distribution, hook)]
+        listed = f" It has: {', '.join(present)}." if self._spec.params and present else ""
+        return NotImplementedError(f"{kind.__name__} has no {method}.{listed}")
 
     def __repr__(self) -> str:
         shown = [f"{name}: {short(value)}" for name, (value, _) in self._stored().items()]
@@ -347,5 +350,18 @@ class Distribution(DistributionFunctions):
             shown = [f"batch_shape: {tuple(self._batch_shape)}", f"event_shape: {tuple(self._event_shape)}"]
         return f"{type(self).__name__}({', '.join(shown)})"
 
+
+# what a family may have, and the hook that gives it
+_OPTIONAL = {
+    "sample": "_sample",
+    "log_prob": "_log_prob",
+    "cdf": "_cdf",
+    "icdf": "_icdf",
+    "mean": "mean",
+    "variance": "variance",
+    "mode": "mode",
+    "entropy": "entropy",
+    "enumerate_support": "enumerate_support",
+}
 
 Distribution._spec = Spec.read(Distribution)

@@ -137,7 +137,11 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], tuple[str, ...]]] = {
         NotImplementedError,
         ("Poisson has no rsample", "not differentiable", "Try sample()"),
     ),
-    "no method": (lambda: dist.Dirichlet(ones(3)).cdf(ones(3) / 3), NotImplementedError, ("Dirichlet has no cdf",)),
+    "no method": (
+        lambda: dist.Dirichlet(ones(3)).cdf(ones(3) / 3),
+        NotImplementedError,
+        ("Dirichlet has no cdf", "It has: sample, log_prob, mean"),
+    ),
     "no kl": (
         lambda: dist.kl_divergence(dist.Dirichlet(ones(3)), dist.Normal(0.0, 1.0)),
         NotImplementedError,
