@@ -141,3 +141,19 @@ def short_file(path: str, text: str) -> list[str]:
 def pytree_modules(sources: dict[str, str]) -> list[str]:
     """The files that touch torch's private tree module; one is allowed."""
     return [path for path, text in sources.items() if mentions(ast.parse(text), "torch.utils._pytree")]
+
+
+def code_lines(text: str) -> dict[str, int]:
+    """For each class of a file, its lines that are neither blank, comment nor docstring."""
+    lines, counts = text.splitlines(), {}
+    for node in ast.parse(text).body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        documented: set[int] = set()
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(inner) is not None:
+                documented |= set(range(inner.body[0].lineno, (inner.body[0].end_lineno or 0) + 1))
+        span = range(min([d.lineno for d in node.decorator_list], default=node.lineno), (node.end_lineno or 0) + 1)
+        written = [lines[i - 1].strip() for i in span if i not in documented]
+        counts[node.name] = sum(1 for line in written if line and not line.startswith("#"))
+    return counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import subprocess
 import sys
 from types import ModuleType
@@ -177,3 +178,29 @@ def test_every_family_has_a_row() -> None:
     families = declared_families()
     assert families
     assert without_row(families, [row.family for row in FAMILIES]) == []
+
+
+MEDIAN_FAMILY = 40
+
+
+def test_a_family_is_short() -> None:
+    body = [
+        '    """Two',
+        '    lines."""',
+        "",
+        "    # a comment",
+        "    x = 1",
+        "",
+        "    def f(self):",
+        "        return 1",
+    ]
+    text = "\n".join(["class A(D):", *body])
+    assert rules.code_lines(text) == {"A": 4}
+    from ppl_dist import families
+
+    counts: dict[str, int] = {}
+    for path in rules.source_files("ppl_dist/families"):
+        counts |= rules.code_lines((rules.ROOT / path).read_text(encoding="utf-8"))
+    sizes = {name: counts[name] for name in families.__all__ if name in counts}
+    assert len(sizes) == len(families.__all__)
+    assert statistics.median(sizes.values()) <= MEDIAN_FAMILY, sorted(sizes.items(), key=lambda item: -item[1])
