@@ -98,8 +98,11 @@ def _shared() -> dict[type[c.Constraint], Rule]:
         c.LessThan: _below,
         c.Interval: _between,
         c.HalfOpenInterval: _between,
+        c.SoftplusPositive: lambda _: t.SoftplusTransform(),
         c.CorrCholesky: lambda _: t.CorrCholeskyTransform(),
+        c.CorrMatrix: lambda _: t.ComposeTransform([t.CorrCholeskyTransform(), t.CorrMatrixCholeskyTransform().inv]),
         c.OrderedVector: lambda _: t.OrderedTransform(),
+        c.ZeroSum: lambda constraint: t.ZeroSumTransform(constraint.event_dim),
         c.PositiveOrderedVector: lambda _: t.ComposeTransform([t.OrderedTransform(), t.ExpTransform()]),
     }
 
@@ -110,6 +113,8 @@ biject_to = ConstraintRegistry(
         **_shared(),
         c.Simplex: lambda _: t.StickBreakingTransform(),
         c.LowerCholesky: lambda _: t.PackedLowerCholeskyTransform(),
+        c.SoftplusLowerCholesky: lambda _: t.PackedSoftplusLowerCholeskyTransform(),
+        c.UnitLowerCholesky: lambda _: t.PackedUnitLowerCholeskyTransform(),
         c.PositiveDefinite: lambda _: t.PackedPositiveDefiniteTransform(),
         c.PositiveSemidefinite: lambda _: t.PackedPositiveDefiniteTransform(),
     },
@@ -119,7 +124,10 @@ transform_to = ConstraintRegistry(
     {
         **_shared(),
         c.Simplex: lambda _: t.SoftmaxTransform(),
+        c.Sphere: lambda _: t.NormalizeTransform(),
         c.LowerCholesky: lambda _: t.LowerCholeskyTransform(),
+        c.SoftplusLowerCholesky: lambda _: t.SoftplusLowerCholeskyTransform(),
+        c.UnitLowerCholesky: lambda _: t.UnitLowerCholeskyTransform(),
         c.PositiveDefinite: lambda _: t.PositiveDefiniteTransform(),
         c.PositiveSemidefinite: lambda _: t.PositiveDefiniteTransform(),
     },

@@ -418,12 +418,23 @@ def describe(constraint: Constraint) -> str:
         c.nonnegative_integer: "be a nonnegative integer",
         c.positive_definite: "be positive definite",
         c.lower_cholesky: "be lower triangular with a positive diagonal",
+        c.softplus_positive: "be positive",
+        c.softplus_lower_cholesky: "be lower triangular with a positive diagonal",
+        c.unit_lower_cholesky: "be lower triangular with ones on the diagonal",
+        c.corr_cholesky: "be lower triangular with a positive diagonal and rows of length one",
+        c.corr_matrix: "be a correlation matrix (positive definite, ones on the diagonal)",
+        c.sphere: "have length one",
+        c.ordered_vector: "be strictly increasing",
+        c.positive_ordered_vector: "be positive and strictly increasing",
     }
     for known, text in words.items():
         if known == constraint:
             return text
     if isinstance(constraint, c.Independent):
         return describe(constraint.base_constraint)
+    if isinstance(constraint, c.ZeroSum):
+        dims = constraint.event_dim
+        return f"sum to zero along {'the last dimension' if dims == 1 else f'each of the last {dims} dimensions'}"
     if type(constraint) is c.GreaterThan:
         bound = constraint.lower_bound
         single = not isinstance(bound, Tensor) or bound.dim() == 0

@@ -7,13 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .tree import Node
+
 __all__ = ["same_value", "short"]
 
 
 def same_value(a: Any, b: Any) -> bool:
-    """Whether both are equal, entry by entry where they are tensors."""
+    """Whether both are equal, entry by entry where they are tensors, attribute by attribute where they are trees."""
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         return bool(torch.equal(torch.as_tensor(a), torch.as_tensor(b)))
+    if isinstance(a, Node) and type(a).__eq__ is object.__eq__:
+        mine, theirs = vars(a), vars(b) if type(a) is type(b) else {}
+        return mine.keys() == theirs.keys() and all(same_value(mine[k], theirs[k]) for k in mine)
     return bool(a == b)
 
 

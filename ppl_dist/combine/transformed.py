@@ -208,20 +208,42 @@ class TransformedDistribution(Wrapper):
         del sign
         return self._push(self.base_dist.median)
 
+    def _needs_affine(self, method: str) -> None:
+        """Raise unless the transforms are affine: other maps take no moment of the base to one of the draw."""
+        if not all(transform.affine for transform in self.transforms):
+            raise self._missing(method)
+
     @property
     def mean(self) -> Tensor:
-        raise self._missing("mean")
+        self._needs_affine("mean")
+        return self._push(self.base_dist.mean)
 
     @property
     def variance(self) -> Tensor:
-        raise self._missing("variance")
+        self._needs_affine("variance")
+        try:
+            variance = self.base_dist.variance
+            for transform in self.transforms:
+                variance = transform._variance(variance)
+        except NotImplementedError as error:
+            raise self._missing("variance") from error
+        return variance
 
     @property
     def mode(self) -> Tensor:
-        raise self._missing("mode")
+        self._needs_affine("mode")
+        return self._push(self.base_dist.mode)
 
     def entropy(self) -> Tensor:
-        raise self._missing("entropy")
+        self._needs_affine("entropy")
+        base = self.base_dist
+        entropy, width = base.entropy(), len(base.event_shape)
+        x = torch.zeros((), dtype=entropy.dtype, device=entropy.device).expand(base.batch_shape + base.event_shape)
+        for transform in self.transforms:
+            x, log_det = transform.call_and_log_det(x)
+            entropy = entropy + sum_rightmost(log_det, width - transform.domain.event_dim)
+            width += transform.codomain.event_dim - transform.domain.event_dim
+        return entropy
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         if not self.has_enumerate_support:

@@ -12,6 +12,7 @@ import math
 
 from .array import (
     CorrCholesky,
+    CorrMatrix,
     LowerCholesky,
     LowerTriangular,
     Multinomial,
@@ -21,11 +22,15 @@ from .array import (
     PositiveOrderedVector,
     PositiveSemidefinite,
     Simplex,
+    SoftplusLowerCholesky,
+    Sphere,
     Square,
     Symmetric,
+    UnitLowerCholesky,
+    ZeroSum,
 )
 from .base import Constraint, Dependent, Independent, dependent_property, is_dependent
-from .pieces import Cat, Stack
+from .pieces import Cat, MixtureSameFamilyConstraint, Stack
 from .scalar import (
     Boolean,
     GreaterThan,
@@ -37,6 +42,7 @@ from .scalar import (
     Interval,
     LessThan,
     Real,
+    SoftplusPositive,
 )
 
 dependent = Dependent()
@@ -53,6 +59,7 @@ ordered_vector = OrderedVector()
 positive_ordered_vector = PositiveOrderedVector()
 positive = GreaterThan(0.0)
 nonnegative = GreaterThanEq(0.0)
+softplus_positive = SoftplusPositive()
 greater_than = GreaterThan
 greater_than_eq = GreaterThanEq
 less_than = LessThan
@@ -62,13 +69,18 @@ interval = Interval
 half_open_interval = HalfOpenInterval
 circular = Interval(-math.pi, math.pi)
 simplex = Simplex()
+sphere = Sphere()
+zero_sum = ZeroSum
 lower_triangular = LowerTriangular()
 lower_cholesky = LowerCholesky()
 corr_cholesky = CorrCholesky()
+softplus_lower_cholesky = SoftplusLowerCholesky()
+unit_lower_cholesky = UnitLowerCholesky()
 square = Square()
 symmetric = Symmetric()
 positive_semidefinite = PositiveSemidefinite()
 positive_definite = PositiveDefinite()
+corr_matrix = CorrMatrix()
 cat = Cat
 stack = Stack
 independent = Independent
@@ -78,6 +90,7 @@ __all__ = [
     "Cat",
     "Constraint",
     "CorrCholesky",
+    "CorrMatrix",
     "Dependent",
     "GreaterThan",
     "GreaterThanEq",
@@ -90,6 +103,7 @@ __all__ = [
     "LessThan",
     "LowerCholesky",
     "LowerTriangular",
+    "MixtureSameFamilyConstraint",
     "Multinomial",
     "OneHot",
     "OrderedVector",
@@ -98,13 +112,19 @@ __all__ = [
     "PositiveSemidefinite",
     "Real",
     "Simplex",
+    "SoftplusLowerCholesky",
+    "SoftplusPositive",
+    "Sphere",
     "Square",
     "Stack",
     "Symmetric",
+    "UnitLowerCholesky",
+    "ZeroSum",
     "boolean",
     "cat",
     "circular",
     "corr_cholesky",
+    "corr_matrix",
     "dependent",
     "dependent_property",
     "greater_than",
@@ -132,8 +152,13 @@ __all__ = [
     "real_matrix",
     "real_vector",
     "simplex",
+    "softplus_lower_cholesky",
+    "softplus_positive",
+    "sphere",
     "square",
     "stack",
     "symmetric",
     "unit_interval",
+    "unit_lower_cholesky",
+    "zero_sum",
 ]

@@ -11,6 +11,7 @@ from .base import Bound, Constraint
 
 __all__ = [
     "CorrCholesky",
+    "CorrMatrix",
     "LowerCholesky",
     "LowerTriangular",
     "Multinomial",
@@ -20,8 +21,12 @@ __all__ = [
     "PositiveOrderedVector",
     "PositiveSemidefinite",
     "Simplex",
+    "SoftplusLowerCholesky",
+    "Sphere",
     "Square",
     "Symmetric",
+    "UnitLowerCholesky",
+    "ZeroSum",
 ]
 
 
@@ -73,6 +78,43 @@ class Simplex(Constraint):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Sphere(Constraint):
+    """Vectors of length one."""
+
+    event_dim = 1
+
+    def check(self, value: Tensor) -> Tensor:
+        length: Tensor = torch.linalg.vector_norm(value, dim=-1)
+        return (length - 1).abs() <= _tolerance(value)
+
+    def feasible(self, value: Tensor) -> Tensor | float:
+        return torch.eye(1, value.shape[-1], dtype=value.dtype, device=value.device)[0]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ZeroSum(Constraint):
+    """Arrays that add up to zero along each of their `event_dim` dimensions."""
+
+    event_dim: int = 1
+
+    def __post_init__(self) -> None:
+        if self.event_dim < 1:
+            raise ValueError(f"zero_sum: event_dim must be at least 1, got {self.event_dim}. Try zero_sum(1).")
+
+    def check(self, value: Tensor) -> Tensor:
+        answers = [self._balanced(value, dim) for dim in range(-self.event_dim, 0)]
+        return torch.stack(answers).all(0) if len(answers) > 1 else answers[0]
+
+    def _balanced(self, value: Tensor, dim: int) -> Tensor:
+        """The sums along `dim` miss zero by no more than rounding, which grows with the entries."""
+        fine = value.sum(dim).abs() <= _tolerance(value) * (1 + value.abs().sum(dim))
+        return fine.flatten(1 - self.event_dim).all(-1) if self.event_dim > 1 else fine
+
+    def feasible(self, value: Tensor) -> Tensor | float:
+        return 0.0
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class OrderedVector(Constraint):
     """Strictly increasing vectors."""
 
@@ -113,6 +155,19 @@ class LowerCholesky(Constraint):
 
     def feasible(self, value: Tensor) -> Tensor | float:
         return torch.eye(value.shape[-1], dtype=value.dtype, device=value.device)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SoftplusLowerCholesky(LowerCholesky):
+    """The same set; its transforms take the diagonal through softplus, which grows more slowly than exp."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class UnitLowerCholesky(LowerCholesky):
+    """Lower-triangular matrices with ones on the diagonal."""
+
+    def check(self, value: Tensor) -> Tensor:
+        return super().check(value) & (value.diagonal(dim1=-2, dim2=-1) == 1).all(-1)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -172,3 +227,12 @@ class PositiveDefinite(Symmetric):
             return symmetric
         factorises: Tensor = torch.linalg.cholesky_ex(value).info == 0
         return symmetric & factorises
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CorrMatrix(PositiveDefinite):
+    """Correlation matrices: positive definite, with ones on the diagonal."""
+
+    def check(self, value: Tensor) -> Tensor:
+        unit = (value.diagonal(dim1=-2, dim2=-1) - 1).abs() <= _tolerance(value)
+        return super().check(value) & unit.all(-1)

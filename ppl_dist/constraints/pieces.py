@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,16 +10,15 @@ from torch import Tensor
 
 from .base import Constraint
 
-__all__ = ["Cat", "Stack"]
+__all__ = ["Cat", "MixtureSameFamilyConstraint", "Stack"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Cat(Constraint):
-    """Pieces along `dim`, piece `i` of length `lengths[i]` inside `cseq[i]`."""
+class _Pieces(Constraint):
+    """Shared by `Cat` and `Stack`: the pieces along `dim`, and one answer made of theirs."""
 
     cseq: Sequence[Constraint]
     dim: int = 0
-    lengths: Sequence[int] | None = None
 
     @property
     def event_dim(self) -> int:  # type: ignore[override]  # derived here, a constant elsewhere
@@ -29,20 +28,36 @@ class Cat(Constraint):
     def is_discrete(self) -> bool:  # type: ignore[override]  # derived here, a constant elsewhere
         return any(c.is_discrete for c in self.cseq)
 
-    def check(self, value: Tensor) -> Tensor:
-        lengths = [1] * len(self.cseq) if self.lengths is None else list(self.lengths)
-        pieces = torch.split(value, lengths, self.dim)
-        return self._gather([c.check(piece) for c, piece in zip(self.cseq, pieces, strict=True)], torch.cat)
+    def _split(self, value: Tensor) -> Sequence[Tensor]:
+        raise NotImplementedError(f"{type(self).__name__} does not define _split(value).")
 
-    def _gather(self, answers: list[Tensor], join: Callable[[list[Tensor], int], Tensor]) -> Tensor:
+    def _join(self, answers: list[Tensor], dim: int) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} does not define _join(answers, dim).")
+
+    def check(self, value: Tensor) -> Tensor:
+        answers = [c.check(piece) for c, piece in zip(self.cseq, self._split(value), strict=True)]
         inner = max(c.event_dim for c in self.cseq)
         if -inner <= self.dim < 0:  # the pieces lie inside the event: one answer for all of them
             return torch.stack(answers).all(0)
-        return join(answers, self.dim if self.dim >= 0 else self.dim + inner)
+        return self._join(answers, self.dim if self.dim >= 0 else self.dim + inner)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Stack(Cat):
+class Cat(_Pieces):
+    """Pieces along `dim`, piece `i` of length `lengths[i]` inside `cseq[i]`."""
+
+    lengths: Sequence[int] | None = None
+
+    def _split(self, value: Tensor) -> Sequence[Tensor]:
+        lengths = [1] * len(self.cseq) if self.lengths is None else list(self.lengths)
+        return torch.split(value, lengths, self.dim)
+
+    def _join(self, answers: list[Tensor], dim: int) -> Tensor:
+        return torch.cat(answers, dim)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Stack(_Pieces):
     """Slices along `dim`, slice `i` inside `cseq[i]`."""
 
     @property
@@ -50,6 +65,26 @@ class Stack(Cat):
         inner = max(c.event_dim for c in self.cseq)
         return inner + 1 if -inner <= self.dim < 0 else inner
 
+    def _split(self, value: Tensor) -> Sequence[Tensor]:
+        return value.unbind(self.dim)
+
+    def _join(self, answers: list[Tensor], dim: int) -> Tensor:
+        return torch.stack(answers, dim)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MixtureSameFamilyConstraint(Constraint):
+    """Values inside `base_constraint` for every component; bounds have the components along their last dimension."""
+
+    base_constraint: Constraint
+
+    @property
+    def event_dim(self) -> int:  # type: ignore[override]  # derived here, a constant elsewhere
+        return self.base_constraint.event_dim
+
+    @property
+    def is_discrete(self) -> bool:  # type: ignore[override]  # derived here, a constant elsewhere
+        return self.base_constraint.is_discrete
+
     def check(self, value: Tensor) -> Tensor:
-        slices = value.unbind(self.dim)
-        return self._gather([c.check(piece) for c, piece in zip(self.cseq, slices, strict=True)], torch.stack)
+        return self.base_constraint.check(value.unsqueeze(-1 - self.event_dim)).all(-1)

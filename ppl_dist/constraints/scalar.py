@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ __all__ = [
     "Interval",
     "LessThan",
     "Real",
+    "SoftplusPositive",
 ]
 
 
@@ -92,6 +93,13 @@ class GreaterThan(_Bounded):
 
     def feasible(self, value: Tensor) -> Tensor | float:
         return self.lower_bound + 1.0
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SoftplusPositive(GreaterThan):
+    """The positive numbers; its transform is softplus, which grows more slowly than exp."""
+
+    lower_bound: Bound = field(default=0.0, init=False)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

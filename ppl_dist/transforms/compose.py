@@ -33,6 +33,10 @@ class ComposeTransform(Transform):
         return all(part.bijective for part in self.parts)
 
     @property
+    def affine(self) -> bool:  # type: ignore[override]  # derived from the parts
+        return all(part.affine for part in self.parts)
+
+    @property
     def sign(self) -> int | Tensor:
         sign: int | Tensor = 1
         for part in self.parts:
@@ -94,6 +98,16 @@ class ComposeTransform(Transform):
         assert total is not None
         return x, total
 
+    def _variance(self, variance: Tensor) -> Tensor:
+        for part in self.parts:
+            variance = part._variance(variance)
+        return variance
+
+    def _inverse_variance(self, variance: Tensor) -> Tensor:
+        for part in reversed(self.parts):
+            variance = part._inverse_variance(variance)
+        return variance
+
     def with_cache(self, cache_size: int = 1) -> Transform:
         return self if self._cache_size == cache_size else ComposeTransform(self.parts, cache_size)
 
@@ -132,6 +146,10 @@ class IndependentTransform(Transform):
         return self.base_transform.bijective
 
     @property
+    def affine(self) -> bool:  # type: ignore[override]  # the base transform's
+        return self.base_transform.affine
+
+    @property
     def sign(self) -> int | Tensor:
         return self.base_transform.sign
 
@@ -152,6 +170,12 @@ class IndependentTransform(Transform):
     def _log_det(self, x: Tensor, y: Tensor) -> Tensor:
         return sum_rightmost(self.base_transform.log_abs_det_jacobian(x, y), self.reinterpreted_batch_ndims)
 
+    def _variance(self, variance: Tensor) -> Tensor:
+        return self.base_transform._variance(variance)
+
+    def _inverse_variance(self, variance: Tensor) -> Tensor:
+        return self.base_transform._inverse_variance(variance)
+
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         return self.base_transform.forward_shape(shape)
 
@@ -163,6 +187,7 @@ class ReshapeTransform(Transform):
     """Rearranges the event from `in_shape` to `out_shape`, which hold equally many numbers."""
 
     bijective = True
+    affine = True
 
     def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int], cache_size: int = 0) -> None:
         super().__init__(cache_size)
@@ -189,6 +214,12 @@ class ReshapeTransform(Transform):
 
     def _log_det(self, x: Tensor, y: Tensor) -> Tensor:
         return x.new_zeros(x.shape[: x.dim() - len(self.in_shape)])
+
+    def _variance(self, variance: Tensor) -> Tensor:
+        return self._call(variance)
+
+    def _inverse_variance(self, variance: Tensor) -> Tensor:
+        return self._inverse(variance)
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         return _swap_tail(shape, self.in_shape, self.out_shape)

@@ -211,6 +211,7 @@ class AffineTransform(Transform):
     """
 
     bijective = True
+    affine = True
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, event_dim: int = 0, cache_size: int = 0) -> None:
         super().__init__(cache_size)
@@ -247,6 +248,12 @@ class AffineTransform(Transform):
         log = scale.abs().log() if isinstance(scale, Tensor) else torch.as_tensor(math.log(abs(scale)))
         log = log.to(x.dtype).expand(broadcast_shapes([x.shape, log.shape]))
         return log.sum(tuple(range(-self._event_dim, 0))) if self._event_dim else log
+
+    def _variance(self, variance: Tensor) -> Tensor:
+        return variance * self.scale**2
+
+    def _inverse_variance(self, variance: Tensor) -> Tensor:
+        return variance / self.scale**2
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         return broadcast_shapes([shape, *(v.shape for v in (self.loc, self.scale) if isinstance(v, Tensor))])

@@ -23,6 +23,10 @@ class InverseTransform(Transform):
         return self._inv.bijective
 
     @property
+    def affine(self) -> bool:  # type: ignore[override]  # a view on the transform it inverts
+        return self._inv.affine and self._inv.bijective
+
+    @property
     def domain(self) -> Constraint:  # type: ignore[override]  # a view on the transform it inverts
         return self._inv.codomain
 
@@ -53,6 +57,12 @@ class InverseTransform(Transform):
 
     def _log_det(self, x: Tensor, y: Tensor) -> Tensor:
         return -self._inv.log_abs_det_jacobian(y, x)
+
+    def _variance(self, variance: Tensor) -> Tensor:
+        return self._inv._inverse_variance(variance)
+
+    def _inverse_variance(self, variance: Tensor) -> Tensor:
+        return self._inv._variance(variance)
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         return self._inv.inverse_shape(shape)

@@ -1,15 +1,17 @@
-"""Transforms that order, permute, or mix the entries of a vector."""
+"""Transforms onto ordered vectors, and those that permute or mix the entries of a vector."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid, pad
 
 from .. import constraints
 from ..shapes import broadcast_shapes
+from ..special import log1mexp
 from .transform import Transform
 
-__all__ = ["LowerCholeskyAffine", "OrderedTransform", "PermuteTransform"]
+__all__ = ["LowerCholeskyAffine", "OrderedTransform", "PermuteTransform", "SimplexToOrderedTransform"]
 
 
 class OrderedTransform(Transform):
@@ -29,6 +31,54 @@ class OrderedTransform(Transform):
         return x[..., 1:].sum(-1)
 
 
+class SimplexToOrderedTransform(Transform):
+    """y_k = anchor_point + logit(x_0 + ... + x_k): the cutpoints with which `OrderedLogistic` has the masses x.
+
+    Args:
+        anchor_point: the predictor at which it has them.
+        cache_size: as for every transform.
+    """
+
+    domain = constraints.simplex
+    codomain = constraints.ordered_vector
+    bijective = True
+
+    def __init__(self, anchor_point: Tensor | float = 0.0, cache_size: int = 0) -> None:
+        super().__init__(cache_size)
+        self.anchor_point = anchor_point
+
+    def _log_tails(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The logs of P(X <= k) and P(X > k), each added up from its own end: 1 - cumsum cancels."""
+        upper = x.flip(-1).cumsum(-1).flip(-1)
+        return x.cumsum(-1)[..., :-1].log(), upper[..., 1:].log()
+
+    def _call(self, x: Tensor) -> Tensor:
+        below, above = self._log_tails(x)
+        return below - above + self.anchor_point
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return log_logistic_masses(y - self.anchor_point).exp()
+
+    def _log_det(self, x: Tensor, y: Tensor) -> Tensor:
+        below, above = self._log_tails(x)
+        return -(below + above).sum(-1)
+
+    def forward_shape(self, shape: torch.Size) -> torch.Size:
+        return torch.Size((*shape[:-1], shape[-1] - 1))
+
+    def inverse_shape(self, shape: torch.Size) -> torch.Size:
+        return torch.Size((*shape[:-1], shape[-1] + 1))
+
+
+def log_logistic_masses(cutpoints: Tensor) -> Tensor:
+    """log P(c_(k-1) < Z <= c_k) for a standard logistic Z, between neighbours of increasing cutpoints.
+
+    F(b) - F(a) = F(b) F(-a) (1 - e^(a-b)) for the logistic F: no difference of numbers near one.
+    """
+    gaps = pad(log1mexp(-cutpoints.diff(dim=-1)), (1, 1))
+    return gaps + pad(logsigmoid(cutpoints), (0, 1)) + pad(logsigmoid(-cutpoints), (1, 0))
+
+
 class PermuteTransform(Transform):
     """y_k = x_(permutation[k]), along the last dimension.
 
@@ -43,6 +93,7 @@ class PermuteTransform(Transform):
     domain = constraints.real_vector
     codomain = constraints.real_vector
     bijective = True
+    affine = True
 
     def __init__(self, permutation: Tensor, cache_size: int = 0) -> None:
         super().__init__(cache_size)
@@ -61,6 +112,12 @@ class PermuteTransform(Transform):
     def _inverse(self, y: Tensor) -> Tensor:
         return y.index_select(-1, self.permutation.argsort())
 
+    def _variance(self, variance: Tensor) -> Tensor:
+        return self._call(variance)
+
+    def _inverse_variance(self, variance: Tensor) -> Tensor:
+        return self._inverse(variance)
+
     def _log_det(self, x: Tensor, y: Tensor) -> Tensor:
         return x.new_zeros(x.shape[:-1])
 
@@ -77,6 +134,7 @@ class LowerCholeskyAffine(Transform):
     domain = constraints.real_vector
     codomain = constraints.real_vector
     bijective = True
+    affine = True
 
     def __init__(self, loc: Tensor, scale_tril: Tensor, cache_size: int = 0) -> None:
         super().__init__(cache_size)

@@ -28,12 +28,14 @@ class Transform(Node):
         domain: the constraint its inputs satisfy.
         codomain: the constraint its outputs satisfy.
         bijective: whether it has an inverse and a log-det.
+        affine: whether it is a matrix product and a shift, so that means go through it and its log-det is constant.
 
     Args:
         cache_size: 1 keeps the last pair (x, y), so that `inv` of an output just computed is exact.
     """
 
     bijective: ClassVar[bool] = False
+    affine: ClassVar[bool] = False
     domain: Constraint = dependent
     codomain: Constraint = dependent
 
@@ -56,6 +58,14 @@ class Transform(Node):
     def _log_det(self, x: Tensor, y: Tensor) -> Tensor:
         """Hook: log|det df/dx|, one number per event of the domain."""
         raise NotImplementedError(f"{type(self).__name__} has no log_abs_det_jacobian.")
+
+    def _variance(self, variance: Tensor) -> Tensor:
+        """Hook of affine transforms that keep entries apart: from the variances of x to those of f(x)."""
+        raise NotImplementedError(f"{type(self).__name__} mixes entries: the variances of its inputs do not tell.")
+
+    def _inverse_variance(self, variance: Tensor) -> Tensor:
+        """Hook: the same for the inverse."""
+        return self._variance(variance)
 
     # What callers use
 

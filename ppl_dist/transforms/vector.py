@@ -13,8 +13,8 @@ from .transform import Transform
 
 __all__ = [
     "CorrCholeskyTransform",
-    "LowerCholeskyTransform",
-    "PositiveDefiniteTransform",
+    "CorrMatrixCholeskyTransform",
+    "NormalizeTransform",
     "SoftmaxTransform",
     "StickBreakingTransform",
 ]
@@ -31,6 +31,20 @@ class SoftmaxTransform(Transform):
 
     def _inverse(self, y: Tensor) -> Tensor:
         return y.log()
+
+
+class NormalizeTransform(Transform):
+    """y = x / |x| over the last dimension; onto the sphere, not one to one, and nan at x = 0."""
+
+    domain = constraints.real_vector
+    codomain = constraints.sphere
+
+    def _call(self, x: Tensor) -> Tensor:
+        length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return x / length
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return y
 
 
 class StickBreakingTransform(Transform):
@@ -50,9 +64,8 @@ class StickBreakingTransform(Transform):
 
     def _call(self, x: Tensor) -> Tensor:
         z = self._logits(x)
-        left = logsigmoid(-z).cumsum(-1)  # log of what remains after each break
-        pieces = logsigmoid(z) + pad(left, (1, 0))[..., :-1]
-        return torch.cat([pieces.exp(), left[..., -1:].exp()], -1)
+        left = pad(logsigmoid(-z).cumsum(-1), (1, 0))  # log of what remains before each break, and after the last
+        return torch.cat([logsigmoid(z) + left[..., :-1], left[..., -1:]], -1).exp()
 
     def _inverse(self, y: Tensor) -> Tensor:
         # what remains after break i is the sum of the later pieces: no 1 - cumsum, which cancels
@@ -72,36 +85,6 @@ class StickBreakingTransform(Transform):
 
     def inverse_shape(self, shape: torch.Size) -> torch.Size:
         return torch.Size((*shape[:-1], shape[-1] - 1))
-
-
-class LowerCholeskyTransform(Transform):
-    """Keeps the strict lower triangle and exponentiates the diagonal.
-
-    From square matrices; the entries above the diagonal are ignored, and `inv` answers zeros there.
-    """
-
-    domain = constraints.independent(constraints.real, 2)
-    codomain = constraints.lower_cholesky
-
-    def _call(self, x: Tensor) -> Tensor:
-        return x.tril(-1) + x.diagonal(dim1=-2, dim2=-1).exp().diag_embed()
-
-    def _inverse(self, y: Tensor) -> Tensor:
-        return y.tril(-1) + y.diagonal(dim1=-2, dim2=-1).log().diag_embed()
-
-
-class PositiveDefiniteTransform(Transform):
-    """y = L L^T with L = LowerCholeskyTransform()(x); like that transform, blind to entries above the diagonal."""
-
-    domain = constraints.independent(constraints.real, 2)
-    codomain = constraints.positive_definite
-
-    def _call(self, x: Tensor) -> Tensor:
-        factor = LowerCholeskyTransform()(x)
-        return factor @ factor.mT
-
-    def _inverse(self, y: Tensor) -> Tensor:
-        return LowerCholeskyTransform().inv(torch.linalg.cholesky(y))
 
 
 class CorrCholeskyTransform(Transform):
@@ -153,6 +136,27 @@ class CorrCholeskyTransform(Transform):
     def inverse_shape(self, shape: torch.Size) -> torch.Size:
         d = shape[-1]
         return torch.Size((*shape[:-2], d * (d - 1) // 2))
+
+
+class CorrMatrixCholeskyTransform(Transform):
+    """From correlation matrices to their lower Cholesky factor."""
+
+    domain = constraints.corr_matrix
+    codomain = constraints.corr_cholesky
+    bijective = True
+
+    def _call(self, x: Tensor) -> Tensor:
+        factor: Tensor = torch.linalg.cholesky(x)
+        return factor
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return y @ y.mT
+
+    def _log_det(self, x: Tensor, y: Tensor) -> Tensor:
+        # x_ij = sum_k y_ik y_jk moves with y_ij by y_jj, for each of the rows i below j
+        diagonal = y.diagonal(dim1=-2, dim2=-1)
+        below = torch.arange(y.shape[-1] - 1, -1, -1, dtype=y.dtype, device=y.device)
+        return -(below * diagonal.log()).sum(-1)
 
 
 def _log_sech_squared(x: Tensor) -> Tensor:

@@ -187,3 +187,89 @@ def test_vmap_takes_and_gives_transformed_distributions() -> None:
     each = torch.stack([shifted(shift).log_prob(x) for shift in shifts])
     torch.testing.assert_close(together.log_prob(x), each)
     torch.testing.assert_close(torch.func.vmap(lambda d: d.log_prob(x))(together), each)
+
+
+def affine_chains() -> dict[str, tuple[Distribution, Distribution]]:
+    """A chain of affine transforms, and the family that it makes of its base."""
+    normal = dist.Normal(*(torch.tensor(v, dtype=torch.float64) for v in ([0.3, -1.0, 2.0], [0.5, 1.0, 2.0])))
+    laplace = dist.Laplace(normal.loc, normal.scale)
+    t = transforms
+    turned = t.PermuteTransform(torch.tensor([2, 0, 1]))
+    slopes = torch.tensor([0.5, -3.0, 2.0], dtype=torch.float64)
+    return {
+        "numbers": (
+            dist.TransformedDistribution(normal, [t.AffineTransform(1.0, -2.0), t.AffineTransform(0.5, 3.0)]),
+            dist.Normal(3.5 - 6.0 * normal.loc, 6.0 * normal.scale),
+        ),
+        "tensors": (
+            dist.TransformedDistribution(normal, t.AffineTransform(slopes, slopes)),
+            dist.Normal(slopes + slopes * normal.loc, slopes.abs() * normal.scale),
+        ),
+        "a batch of its own": (
+            dist.TransformedDistribution(dist.Normal(0.0, slopes.abs()[0]), t.AffineTransform(slopes, 2.0)),
+            dist.Normal(slopes, 2.0 * slopes.abs()[0]),
+        ),
+        "inverse": (
+            dist.TransformedDistribution(normal, t.AffineTransform(1.0, 4.0).inv),
+            dist.Normal((normal.loc - 1.0) / 4.0, normal.scale / 4.0),
+        ),
+        "composed": (
+            dist.TransformedDistribution(
+                laplace, t.ComposeTransform([t.AffineTransform(1.0, 4.0), t.AffineTransform(0.0, slopes).inv])
+            ),
+            dist.Laplace((1.0 + 4.0 * normal.loc) / slopes, 4.0 * normal.scale / slopes.abs()),
+        ),
+        "vectors": (
+            dist.TransformedDistribution(normal.to_event(1), [t.AffineTransform(slopes, slopes, event_dim=1), turned]),
+            dist.Normal((slopes + slopes * normal.loc)[[2, 0, 1]], (slopes.abs() * normal.scale)[[2, 0, 1]]).to_event(1),
+        ),
+        "numbers moved to the event": (
+            dist.TransformedDistribution(normal, [t.AffineTransform(1.0, 2.0), turned]),
+            dist.Normal((1.0 + 2.0 * normal.loc)[[2, 0, 1]], 2.0 * normal.scale[[2, 0, 1]]).to_event(1),
+        ),
+        "reshaped": (
+            dist.TransformedDistribution(
+                normal.to_event(1),
+                [t.ReshapeTransform((3,), (3, 1)), t.IndependentTransform(t.AffineTransform(1.0, 2.0), 2)],
+            ),
+            dist.Normal((1.0 + 2.0 * normal.loc)[:, None], 2.0 * normal.scale[:, None]).to_event(2),
+        ),
+        "nothing": (dist.TransformedDistribution(laplace, []), laplace),
+    }
+
+
+@pytest.mark.parametrize("name", affine_chains())
+def test_moments_and_entropy_go_through_affine_chains(name: str) -> None:
+    chain, same = affine_chains()[name]
+    x = same.sample((5,))
+    torch.testing.assert_close(chain.log_prob(x), same.log_prob(x))
+    for part in ("mean", "variance", "stddev", "mode"):
+        torch.testing.assert_close(getattr(chain, part), getattr(same, part))
+    torch.testing.assert_close(chain.entropy(), same.entropy())
+    torch.testing.assert_close(chain.perplexity(), same.perplexity())
+
+
+def test_a_chain_that_mixes_entries_has_no_variance_but_the_rest() -> None:
+    tril = torch.tensor([[1.0, 0.0], [0.5, 2.0]], dtype=torch.float64)
+    loc = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    chain = dist.TransformedDistribution(
+        dist.Normal(torch.zeros_like(loc), 1.0).to_event(1), transforms.LowerCholeskyAffine(loc, tril)
+    )
+    same = dist.MultivariateNormal(loc, scale_tril=tril)
+    torch.testing.assert_close(chain.mean, same.mean)
+    torch.testing.assert_close(chain.mode, same.mode)
+    torch.testing.assert_close(chain.entropy(), same.entropy())
+    with pytest.raises(NotImplementedError, match="TransformedDistribution has no variance"):
+        _ = chain.variance
+    waves = dist.TransformedDistribution(same, transforms.DiscreteCosineTransform())
+    torch.testing.assert_close(waves.entropy(), same.entropy())
+
+
+def test_other_chains_say_that_they_have_no_moments() -> None:
+    chain = dist.TransformedDistribution(dist.Normal(0.0, 1.0), [transforms.ExpTransform()])
+    for part in ("mean", "variance", "stddev", "mode"):
+        missing = "variance" if part == "stddev" else part
+        with pytest.raises(NotImplementedError, match=f"TransformedDistribution has no {missing}"):
+            getattr(chain, part)
+    with pytest.raises(NotImplementedError, match="TransformedDistribution has no entropy"):
+        chain.entropy()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 
 import pytest
 import torch
+import torch.distributions.constraints as tc
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +53,32 @@ SETS = {
         [[[2.0, 1.0], [1.0, 2.0]]],
         [[[1.0, 2.0], [2.0, 1.0]], [[1.0, 0.5], [0.0, 1.0]]],
     ),
+    "sphere": (c.sphere, [[0.6, 0.8, 0.0]], [[0.6, 0.6, 0.0], [NAN, 0.0, 1.0]]),
+    "zero_sum": (c.zero_sum(1), [[1.0, 2.0, -3.0], [0.0, 0.0, 0.0]], [[1.0, 2.0, -2.0], [NAN, 0.0, 0.0]]),
+    "zero_sum of two": (
+        c.zero_sum(2),
+        [[[1.0, -1.0], [-1.0, 1.0]]],
+        [[[1.0, -1.0], [1.0, -1.0]], [[1.0, 1.0], [-1.0, -1.0]]],
+    ),
+    "softplus_positive": (c.softplus_positive, [1e-30, 2.0, INF], [0.0, -1.0, NAN]),
+    "softplus_lower_cholesky": (
+        c.softplus_lower_cholesky,
+        [[[1.0, 0.0], [2.0, 1.0]]],
+        [[[1.0, 0.0], [2.0, -1.0]], [[1.0, 1.0], [0.0, 1.0]]],
+    ),
+    "unit_lower_cholesky": (
+        c.unit_lower_cholesky,
+        [[[1.0, 0.0], [2.0, 1.0]]],
+        [[[1.0, 0.0], [2.0, 2.0]], [[1.0, 1.0], [0.0, 1.0]]],
+    ),
+    "corr_matrix": (
+        c.corr_matrix,
+        [[[1.0, 0.5], [0.5, 1.0]]],
+        [[[2.0, 0.5], [0.5, 2.0]], [[1.0, 2.0], [2.0, 1.0]], [[1.0, 0.5], [0.4, 1.0]]],
+    ),
+    "ordered_vector": (c.ordered_vector, [[-1.0, 0.0, 2.0]], [[0.0, 0.0, 1.0], [1.0, 0.0, 2.0], [NAN, 0.0, 1.0]]),
+    "positive_ordered_vector": (c.positive_ordered_vector, [[0.5, 1.0, 2.0]], [[-1.0, 0.0, 1.0], [2.0, 1.0, 3.0]]),
+    "mixture": (c.MixtureSameFamilyConstraint(c.interval(torch.tensor([0.0, 0.5]), 2.0)), [0.5, 2.0], [0.2, 3.0, NAN]),
     "cat": (c.cat([c.positive, c.real], -1, [1, 2]), [[1.0, -1.0, -1.0]], [[-1.0, -1.0, -1.0]]),
     "stack": (c.stack([c.positive, c.real], -1), [[1.0, -1.0]], [[-1.0, -1.0]]),
     "bounds in a tensor": (c.interval(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 2.0])), [[0.5, 1.5]], [[0.5, 0.5]]),
@@ -71,6 +99,38 @@ def test_members_are_inside_and_others_are_not(name: str) -> None:
     extra = value.dim() - constraint.event_dim
     assert constraint.check(value).shape == value.shape[:extra]
     assert constraint.holds(value) == constraint.check(value).all().item()
+
+
+@pytest.mark.parametrize("name", tc.__all__)
+def test_every_name_of_torch_is_here_with_its_call_form(name: str) -> None:
+    ours, theirs = getattr(c, name), getattr(tc, name)
+    assert isinstance(ours, type) == isinstance(theirs, type)
+    if isinstance(theirs, type) and theirs is not tc.Constraint:
+        assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters)
+    elif not callable(theirs):
+        assert (ours.event_dim, ours.is_discrete) == (theirs.event_dim, theirs.is_discrete)
+
+
+CALLS = {
+    "greater_than": (2.0,),
+    "greater_than_eq": (2.0,),
+    "less_than": (2.0,),
+    "interval": (-1.0, 3.0),
+    "half_open_interval": (-1.0, 3.0),
+    "integer_interval": (1, 4),
+    "multinomial": (4,),
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(tc.__all__) & SETS.keys() - {"cat", "stack", "independent"}))
+def test_check_says_what_torch_says(name: str) -> None:
+    constraint, inside, outside = SETS[name]
+    theirs = getattr(tc, name)(*CALLS[name]) if name in CALLS else getattr(tc, name)
+    for event in inside + outside:
+        value = torch.tensor(event)
+        fractions = name == "multinomial" and not (value % 1 == 0).all()  # torch takes them for counts
+        if not fractions:
+            assert torch.equal(constraint.check(value), theirs.check(value))
 
 
 SCALARS = [name for name, (constraint, inside, _) in SETS.items() if isinstance(inside[0], float)]
@@ -113,7 +173,7 @@ def test_empty_tensors_are_inside(name: str) -> None:
     assert constraint.holds(empty) is True
 
 
-WITHOUT_POINT = {"lower_triangular", "square", "cat", "stack"}
+WITHOUT_POINT = {"lower_triangular", "square", "cat", "stack", "mixture"}
 
 
 @pytest.mark.parametrize("name", sorted(SETS.keys() - WITHOUT_POINT))
@@ -166,32 +226,63 @@ def test_dependent_property_is_a_constraint_on_the_class_and_a_value_on_the_inst
         c.dependent.check(torch.zeros(()))
 
 
-def declared_constraints() -> dict[str, c.Constraint]:
-    """Every constraint that a family declares for a parameter or, on its first case, as its support."""
-    found = {}
+def declared_constraints() -> dict[str, tuple[c.Constraint, torch.Size]]:
+    """The sets above, and those that families declare for parameters or have as support, each with a shape inside."""
+    found = {name: (constraint, torch.tensor(inside[0]).shape) for name, (constraint, inside, _) in SETS.items()}
     for row in FAMILIES:
-        for name, constraint in row.family.arg_constraints.items():
-            found[f"{row.name}.{name}"] = constraint
-        found[f"{row.name}.support"] = row.make(row.cases[0]).support
-    return {name: one for name, one in found.items() if not c.is_dependent(one) and not one.is_discrete}
+        for case in row.cases:
+            d = row.make(case)
+            for name, constraint in d.arg_constraints.items():
+                found[f"{row.name}-{case.name}.{name}"] = constraint, getattr(d, name).shape
+            found[f"{row.name}-{case.name}.support"] = d.support, d.shape()
+    return found
 
 
 DECLARED = declared_constraints()
-SHAPES = {0: (5,), 1: (5, 3), 2: (5, 3, 3)}
+BOTH, ONE_TO_ONE = ("biject_to", "transform_to"), ("biject_to",)
+DISCRETE = "a discrete set is no image of a continuous one"
+PARTIAL = "a shape or a symmetry of matrices, with no inequality to take away"
+# by kind of constraint: the registries without an entry, and why
+WITHOUT_ENTRY: dict[type[c.Constraint], tuple[tuple[str, ...], str]] = {
+    c.Boolean: (BOTH, DISCRETE),
+    c.OneHot: (BOTH, DISCRETE),
+    c.Integer: (BOTH, DISCRETE),
+    c.IntegerGreaterThanEq: (BOTH, DISCRETE),
+    c.IntegerInterval: (BOTH, DISCRETE),
+    c.Multinomial: (BOTH, DISCRETE),
+    c.Square: (BOTH, PARTIAL),
+    c.Symmetric: (BOTH, PARTIAL),
+    c.LowerTriangular: (BOTH, PARTIAL),
+    c.Dependent: (BOTH, "nothing is known of it before the parameters are"),
+    c.MixtureSameFamilyConstraint: (BOTH, "which of the components' sets bounds it is not known"),
+    c.Sphere: (ONE_TO_ONE, "a sphere has no chart that covers it"),
+}
+
+
+def core(constraint: c.Constraint) -> type[c.Constraint]:
+    return core(constraint.base_constraint) if isinstance(constraint, c.Independent) else type(constraint)
 
 
 @pytest.mark.parametrize("registry", [biject_to, transform_to], ids=lambda r: r.name)
 @pytest.mark.parametrize("name", DECLARED)
-def test_registered_transforms_map_into_the_set_and_back(registry, name: str) -> None:
-    constraint = DECLARED[name]
+def test_every_declared_set_is_an_image_or_has_a_reason(registry, name: str) -> None:
+    constraint, shape = DECLARED[name]
+    if registry.name in WITHOUT_ENTRY.get(core(constraint), ((), ""))[0]:
+        with pytest.raises(NotImplementedError, match=f"{registry.name} has no entry for"):
+            registry(constraint)
+        return
     transform = registry(constraint)
     assert transform.bijective or registry is transform_to
-    u = torch.randn(transform.inverse_shape(torch.Size(SHAPES[constraint.event_dim])), dtype=torch.float64)
+    u = torch.randn(transform.inverse_shape(torch.Size((5, *shape))), dtype=torch.float64)
     y = transform(u)
     assert constraint.check(y).all()
     torch.testing.assert_close(transform(transform.inv(y)), y)
     if transform.bijective:
         torch.testing.assert_close(transform.inv(y), u)
+
+
+def test_every_reason_speaks_of_a_declared_set() -> None:
+    assert WITHOUT_ENTRY.keys() <= {core(constraint) for constraint, _ in DECLARED.values()}
 
 
 @pytest.mark.parametrize("registry", [biject_to, transform_to], ids=lambda r: r.name)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from collections.abc import Callable
 
 import pytest
 import torch
+import torch.distributions.transforms as tt
 from torch import Tensor
 
 import ppl_dist as dist
@@ -42,6 +44,35 @@ BIJECTIONS: dict[str, tuple[t.Transform, tuple[int, ...]]] = {
     "packed lower cholesky": (t.PackedLowerCholeskyTransform(), (6,)),
     "packed positive definite": (t.PackedPositiveDefiniteTransform(), (6,)),
     "from factor to factor": (t.ComposeTransform([t.PackedPositiveDefiniteTransform(), t.CholeskyTransform()]), (6,)),
+    "packed softplus": (t.PackedSoftplusLowerCholeskyTransform(), (6,)),
+    "packed unit": (t.PackedUnitLowerCholeskyTransform(), (6,)),
+    "to a correlation factor and back": (
+        t.ComposeTransform([t.CorrCholeskyTransform(), t.CorrMatrixCholeskyTransform().inv]),
+        (6,),
+    ),
+    "from a correlation matrix": (
+        t.ComposeTransform(
+            [
+                t.CorrCholeskyTransform(),
+                t.CorrMatrixCholeskyTransform().inv,
+                t.CorrMatrixCholeskyTransform(),
+                t.CorrCholeskyTransform().inv,
+            ]
+        ),
+        (6,),
+    ),
+    "simplex to ordered": (t.SimplexToOrderedTransform(torch.tensor(0.3, dtype=torch.float64)), (4,)),
+    "inverse of simplex to ordered": (t.SimplexToOrderedTransform().inv, (3,)),
+    "zero sum": (t.ZeroSumTransform(), (3,)),
+    "zero sum of two": (t.ZeroSumTransform(2), (3, 2)),
+    "cosine": (t.DiscreteCosineTransform(), (5,)),
+    "cosine of an even number": (t.DiscreteCosineTransform(-1, 0.5), (6,)),
+    "cosine down": (t.DiscreteCosineTransform(-2, smooth=-1.0), (4, 3)),
+    "haar": (t.HaarTransform(), (8,)),
+    "haar of an odd number": (t.HaarTransform(flip=True), (7,)),
+    "haar down": (t.HaarTransform(-2), (5, 2)),
+    "levels": (t.CumulativeDistributionTransform(dist.Normal(torch.tensor(0.5, dtype=torch.float64), 2.0)), ()),
+    "inverse of levels": (t.CumulativeDistributionTransform(dist.Gamma(torch.tensor(2.5, dtype=torch.float64), 2.0)).inv, ()),
     "identity": (t.identity_transform, ()),
     "compose": (t.ComposeTransform([t.AffineTransform(0.5, 2.0), t.SigmoidTransform(), t.ExpTransform()]), ()),
     "compose wide": (t.ComposeTransform([t.AffineTransform(0.5, 2.0), t.StickBreakingTransform()]), (3,)),
@@ -60,6 +91,9 @@ ONTO: dict[str, tuple[t.Transform, tuple[int, ...]]] = {
     "softmax": (t.SoftmaxTransform(), (3,)),
     "lower cholesky": (t.LowerCholeskyTransform(), (3, 3)),
     "positive definite": (t.PositiveDefiniteTransform(), (3, 3)),
+    "softplus lower cholesky": (t.SoftplusLowerCholeskyTransform(), (3, 3)),
+    "unit lower cholesky": (t.UnitLowerCholeskyTransform(), (3, 3)),
+    "normalize": (t.NormalizeTransform(), (3,)),
 }
 EVERY = BIJECTIONS | ONTO
 
@@ -95,17 +129,17 @@ def free_coordinates(y: Tensor, constraint: c.Constraint) -> Tensor:
     base = constraint.base_constraint if isinstance(constraint, c.Independent) else constraint
     if base == c.simplex:
         return y[..., :-1]
-    if base in (c.lower_cholesky, c.positive_definite):
+    if base in (c.lower_cholesky, c.softplus_lower_cholesky, c.positive_definite):
         rows, columns = torch.tril_indices(y.shape[-1], y.shape[-1])
         return y[..., rows, columns]
-    if base == c.corr_cholesky:
+    if base in (c.corr_cholesky, c.corr_matrix, c.unit_lower_cholesky):
         rows, columns = torch.tril_indices(y.shape[-1], y.shape[-1], -1)
         return y[..., rows, columns]
     return y.reshape(-1)
 
 
 def jacobian(transform: t.Transform, x: Tensor) -> Tensor:
-    """log|det dy/dx| of one event by autograd, in free coordinates on both sides."""
+    """log|det dy/dx| of one event by autograd, in free coordinates on both sides; in lengths where y lies in a plane."""
     if transform.domain == c.simplex:  # the last coordinate of the input follows from the others
         whole = lambda head: transform(torch.cat([head, 1 - head.sum(-1, keepdim=True)]))  # noqa: E731
         square = torch.autograd.functional.jacobian(lambda h: whole(h).reshape(-1), x[:-1])
@@ -114,7 +148,10 @@ def jacobian(transform: t.Transform, x: Tensor) -> Tensor:
             lambda x: free_coordinates(transform(x), transform.codomain).reshape(-1), x
         )
     n = square.shape[0] if square.dim() else 1
-    return torch.linalg.slogdet(square.reshape(n, n)).logabsdet
+    square = square.reshape(n, -1)
+    if isinstance(transform.codomain, c.ZeroSum):
+        return torch.linalg.slogdet(square.mT @ square).logabsdet / 2
+    return torch.linalg.slogdet(square).logabsdet
 
 
 @pytest.mark.parametrize("name", BIJECTIONS)
@@ -130,13 +167,54 @@ def test_log_det_is_that_of_the_jacobian(name: str) -> None:
     torch.testing.assert_close(transform.inv.log_abs_det_jacobian(y, x), -log_det)
 
 
-@pytest.mark.parametrize("name", ["softmax", "lower cholesky", "positive definite", "abs"])
+@pytest.mark.parametrize("name", ONTO)
 def test_what_is_not_one_to_one_has_no_log_det(name: str) -> None:
     transform, event = EVERY[name]
     x = inputs(transform, event, 2)
     assert not transform.bijective
     with pytest.raises(NotImplementedError, match=f"{type(transform).__name__} has no log_abs_det_jacobian"):
         transform.log_abs_det_jacobian(x, transform(x))
+
+
+PARTS = ("inv", "sign", "bijective", "domain", "codomain", "event_dim", "forward_shape", "inverse_shape")
+
+
+@pytest.mark.parametrize("name", tt.__all__)
+def test_every_name_of_torch_is_here_with_its_call_form(name: str) -> None:
+    ours, theirs = getattr(t, name), getattr(tt, name)
+    if not isinstance(theirs, type):
+        assert isinstance(ours, t.Transform)
+        return
+    mine, given = (inspect.signature(kind).parameters.values() for kind in (ours, theirs))
+    assert [(p.name, p.default) for p in mine] == [(p.name, p.default) for p in given]
+    for part in (*PARTS, "cache_size", "with_cache", "log_abs_det_jacobian"):
+        assert hasattr(ours, part)
+
+
+def test_every_public_transform_is_walked() -> None:
+    def kinds(transform: t.Transform) -> set[type]:
+        inner = [v for value in vars(transform).values() for v in (value if isinstance(value, list) else [value])]
+        return {type(transform)}.union(*(kinds(v) for v in inner if isinstance(v, t.Transform)))
+
+    walked = set().union(*(kinds(transform) for transform, _ in EVERY.values()))
+    public = {getattr(t, name) for name in t.__all__} - {t.Transform, t.identity_transform}
+    assert public - walked == set()
+
+
+@pytest.mark.parametrize("name", [n for n, (transform, _) in EVERY.items() if transform.affine])
+def test_affine_transforms_are_affine_and_know_their_variances(name: str) -> None:
+    transform, event = EVERY[name]
+    x = inputs(transform, event, 3)
+    middle = transform(x.mean(0, keepdim=True).expand(x.shape))
+    torch.testing.assert_close(middle[0], transform(x).mean(0))
+    variance = x.square()
+    try:
+        spread = transform._variance(variance)
+    except NotImplementedError:
+        return
+    draws = x.new_tensor([-1.0, 1.0]).reshape((2,) + (1,) * x.dim()) * variance.sqrt()
+    torch.testing.assert_close(spread, transform(draws).var(0, correction=0))
+    torch.testing.assert_close(transform.inv._variance(spread), variance)
 
 
 SIGNED: list[tuple[t.Transform, int]] = [
@@ -239,15 +317,42 @@ def test_inverse_of_small_outputs_keeps_its_digits() -> None:
         torch.testing.assert_close(transform.inv(transform(x)), x, rtol=1e-13, atol=0)
 
 
+def test_bases_of_waves_are_what_they_are_called() -> None:
+    """Against the definitions: the cosines themselves, and for a constant the one coefficient it has."""
+    n = 6
+    k = torch.arange(n, dtype=torch.float64)
+    cosines = (torch.pi * (k + 0.5) * k[:, None] / n).cos() * (2 / n) ** 0.5
+    cosines[0] /= 2**0.5
+    x = normal(3, n)
+    torch.testing.assert_close(t.DiscreteCosineTransform()(x), x @ cosines.mT)
+    torch.testing.assert_close(t.DiscreteCosineTransform(-2)(x.mT), cosines @ x.mT)
+    weights = (k + 0.5) ** 0.5
+    torch.testing.assert_close(
+        t.DiscreteCosineTransform(smooth=0.5)(x), x @ cosines.mT * weights / weights.log().mean().exp()
+    )
+    half = 0.5**0.5
+    haar = t.HaarTransform()
+    torch.testing.assert_close(haar(torch.ones(4, dtype=torch.float64)), 2.0 * torch.eye(4, dtype=torch.float64)[0])
+    torch.testing.assert_close(
+        haar(torch.tensor([1.0, 2.0, 4.0, 8.0])), torch.tensor([7.5, -4.5, -half, -4.0 * half])
+    )
+    torch.testing.assert_close(t.HaarTransform(flip=True)(x), haar(x.flip(-1)))
+    for transform in (haar, t.DiscreteCosineTransform(), t.ZeroSumTransform()):
+        torch.testing.assert_close(transform(x).norm(dim=-1), x.norm(dim=-1))
+
+
 BAD: list[tuple[Callable[[], object], str]] = [
     (lambda: t.ExpTransform(cache_size=2), "ExpTransform: cache_size must be 0 or 1, got 2"),
     (lambda: t.ReshapeTransform((2, 3), (5,)), r"ReshapeTransform: \(2, 3\) holds 6 numbers and \(5,\) holds 5"),
     (lambda: t.ReshapeTransform((2, 3), (6,))(torch.zeros(3, 2)), r"ends in \(2, 3\), got \(3, 2\)"),
+    (lambda: t.HaarTransform(dim=0), r"HaarTransform: dim must be negative, counted from the right, got 0\. Try dim=-1"),
+    (lambda: t.ZeroSumTransform(0), r"ZeroSumTransform: transform_ndims must be at least 1, got 0\. Try"),
+    (lambda: t.PackedUnitLowerCholeskyTransform()(torch.zeros(5)), r"n \(n - 1\) / 2 for some n, got 5\. Try 6\."),
     (lambda: t.CorrCholeskyTransform()(torch.zeros(4)), r"must be d \(d - 1\) / 2 for some d, got 4"),
 ]
 
 
-@pytest.mark.parametrize("build, text", BAD, ids=["cache", "reshape", "reshape call", "correlation"])
+@pytest.mark.parametrize("build, text", BAD, ids=["cache", "reshape", "reshape call", "dim", "ndims", "unit", "correlation"])
 def test_errors(build: Callable[[], object], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         build()
