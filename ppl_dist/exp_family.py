@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .distribution import Distribution
+from .shapes import broadcast_shapes, sum_rightmost
 
 __all__ = ["ExponentialFamily"]
 
@@ -48,17 +49,29 @@ class ExponentialFamily(Distribution):
 
     def entropy(self) -> Tensor:
         eta = self._natural_params
-        value, slope = torch.func.jvp(self._log_normalizer, eta, eta)  # <eta, mean of t> = <eta, gradient of A>
-        # torch makes the slope of a 0-dim float32 tensor a float64 one
-        entropy: Tensor = value - slope.to(value.dtype) - self._mean_carrier_measure
-        return entropy
+        value, along = _normalizer_along(self, eta, eta, self.batch_shape)  # <eta, mean of t> = <eta, gradient of A>
+        return value - along - self._mean_carrier_measure
+
+
+def _normalizer_along(
+    d: ExponentialFamily, eta: tuple[Tensor, ...], steps: tuple[Tensor, ...], batch: torch.Size
+) -> tuple[Tensor, Tensor]:
+    """A(eta), and the products of its gradient there with `steps`, both of shape `batch`."""
+    value, pull = torch.func.vjp(d._log_normalizer, *eta)
+    slopes: tuple[Tensor, ...] = pull(torch.ones_like(value))
+    products = [sum_rightmost(s * g, s.dim() - len(batch)) for s, g in zip(steps, slopes, strict=True)]
+    return value, torch.stack(products).sum(0)
 
 
 def bregman(p: ExponentialFamily, q: Any) -> Tensor:
     """KL(p || q) for two members of one family: A(eta_q) - A(eta_p) - <eta_q - eta_p, gradient of A at eta_p>."""
-    start, end = p._natural_params, q._natural_params
-    both = [torch.broadcast_tensors(a, b) for a, b in zip(start, end, strict=True)]  # type: ignore[no-untyped-call]  # torch's gap
-    start, steps = tuple(a for a, _ in both), tuple(b - a for a, b in both)
-    value, slope = torch.func.jvp(p._log_normalizer, start, steps)
-    divergence: Tensor = q._log_normalizer(*end) - value - slope.to(value.dtype)
-    return divergence
+    batch = broadcast_shapes([p.batch_shape, q.batch_shape])
+
+    def spread(d: Any) -> tuple[Tensor, ...]:
+        events = [value.shape[len(d.batch_shape) :] for value in d._natural_params]
+        return tuple(v.expand(batch + event) for v, event in zip(d._natural_params, events, strict=True))
+
+    start, end = spread(p), spread(q)
+    steps = tuple(b - a for a, b in zip(start, end, strict=True))
+    value, along = _normalizer_along(p, start, steps, batch)
+    return q._log_normalizer(*end) - value - along

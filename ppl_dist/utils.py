@@ -61,7 +61,7 @@ def probs_to_logits(probs: Tensor, is_binary: bool = False) -> Tensor:
     return clamped.log() - (-clamped).log1p() if is_binary else clamped.log()
 
 
-class lazy_property(Generic[T]):  # noqa: N801  # used as a decorator, under the name people know
+class lazy_property(Generic[T]):  # used as a decorator, under the name people know
     """A property that is computed, with gradients enabled, at the first reading and then stored on the instance.
 
     >>> class Square:
