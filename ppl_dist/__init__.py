@@ -4,10 +4,11 @@ A family is a declaration of its parameters plus its mathematics; everything str
 `import ppl_dist as D` stands where `import torch.distributions as D` stood.
 """
 
-from . import constraint_registry, constraints, families, kl, transforms
+from . import constraint_registry, constraints, families, kl, transforms, utils
 from .combine import ExpandedDistribution, Independent, MaskedDistribution, TransformedDistribution
 from .constraint_registry import biject_to, transform_to
 from .distribution import Distribution
+from .exp_family import ExponentialFamily
 from .families import (
     Bernoulli,
     Beta,
@@ -110,6 +111,7 @@ __all__ = [
     "ExpTransform",
     "ExpandedDistribution",
     "Exponential",
+    "ExponentialFamily",
     "Gamma",
     "GammaPoisson",
     "Geometric",
@@ -172,6 +174,7 @@ __all__ = [
     "static",
     "transform_to",
     "transforms",
+    "utils",
     "validating",
     "validation_enabled_now",
 ]

@@ -7,14 +7,14 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from ..constraints import boolean, real, unit_interval
-from ..distribution import Distribution
+from ..exp_family import ExponentialFamily
 from ..param import Param, param
 from .categorical import count_up
 
 __all__ = ["Bernoulli"]
 
 
-class Bernoulli(Distribution):
+class Bernoulli(ExponentialFamily):
     """Bernoulli(probs p, or logits log(p / (1-p))):  mass  p at 1,  1-p at 0.
 
     >>> Bernoulli(probs=0.25).variance
@@ -91,3 +91,10 @@ class Bernoulli(Distribution):
     def enumerate_support(self, expand: bool = True) -> Tensor:
         like = self.probs
         return count_up(torch.arange(2, dtype=like.dtype, device=like.device), self._batch_shape, expand)
+
+    @property
+    def _natural_params(self) -> tuple[Tensor, ...]:
+        return (self.logits,)
+
+    def _log_normalizer(self, *natural_params: Tensor) -> Tensor:
+        return torch.nn.functional.softplus(natural_params[0])

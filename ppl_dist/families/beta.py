@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..constraints import Independent, positive, simplex, unit_interval
-from ..distribution import Distribution
+from ..exp_family import ExponentialFamily
 from ..param import Param, param
 from ..samplers import log_standard_gamma
 from ..special import (
@@ -44,7 +44,7 @@ def _peak(concentration: Tensor) -> Tensor:
     return torch.where(inner, excess / torch.where(inner, total, 1.0), corner)
 
 
-class Beta(Distribution):
+class Beta(ExponentialFamily):
     """Beta(concentration1 a, concentration0 b):  density  x**(a-1) * (1-x)**(b-1) / B(a, b),  0 <= x <= 1.
 
     >>> Beta(2.0, 2.0).mean
@@ -108,8 +108,16 @@ class Beta(Distribution):
         inner = (a + b - 2) * torch.digamma(a + b) - (a - 1) * torch.digamma(a) - (b - 1) * torch.digamma(b)
         return log_beta(a, b) + inner
 
+    @property
+    def _natural_params(self) -> tuple[Tensor, ...]:
+        return self.concentration1 - 1, self.concentration0 - 1
 
-class Dirichlet(Distribution):
+    def _log_normalizer(self, *natural_params: Tensor) -> Tensor:
+        a, b = (eta + 1 for eta in natural_params)
+        return log_beta(a, b)
+
+
+class Dirichlet(ExponentialFamily):
     """Dirichlet(concentration a):  density  prod_i x_i**(a_i-1) / B(a),  x on the simplex.
 
     >>> Dirichlet([1.0, 3.0]).mean
@@ -150,3 +158,10 @@ class Dirichlet(Distribution):
         a = self.concentration
         n, k = a.sum(-1), a.shape[-1]
         return multi_log_beta(a) + (n - k) * torch.digamma(n) - ((a - 1) * torch.digamma(a)).sum(-1)
+
+    @property
+    def _natural_params(self) -> tuple[Tensor, ...]:
+        return (self.concentration - 1,)
+
+    def _log_normalizer(self, *natural_params: Tensor) -> Tensor:
+        return multi_log_beta(natural_params[0] + 1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..constraints import nonnegative, positive
-from ..distribution import Distribution
+from ..exp_family import ExponentialFamily
 from ..param import Param, param
 from ..samplers import moved_inside, standard_exponential
 from ..special import gammainc, gammaincc, gammainccinv, gammaincinv, log1mexp, log_gammainc, log_gammaincc
@@ -17,7 +17,7 @@ from .edges import xlogy
 __all__ = ["Exponential", "Gamma"]
 
 
-class Gamma(Distribution):
+class Gamma(ExponentialFamily):
     """Gamma(concentration a, rate b):  density  b**a / G(a) * x**(a-1) * exp(-b*x),  x >= 0.
 
     >>> Gamma(2.0, 1.0).mean
@@ -71,8 +71,16 @@ class Gamma(Distribution):
         a = self.concentration
         return a - self.rate.log() + torch.lgamma(a) + (1 - a) * torch.digamma(a)
 
+    @property
+    def _natural_params(self) -> tuple[Tensor, ...]:
+        return self.concentration - 1, -self.rate
 
-class Exponential(Distribution):
+    def _log_normalizer(self, *natural_params: Tensor) -> Tensor:
+        less, fall = natural_params
+        return torch.lgamma(less + 1) - (less + 1) * (-fall).log()
+
+
+class Exponential(ExponentialFamily):
     """Exponential(rate r):  density  r * exp(-r*x),  x >= 0.
 
     >>> Exponential(2.0).mean
@@ -129,3 +137,10 @@ class Exponential(Distribution):
 
     def entropy(self) -> Tensor:
         return 1 - self.rate.log()
+
+    @property
+    def _natural_params(self) -> tuple[Tensor, ...]:
+        return (-self.rate,)
+
+    def _log_normalizer(self, *natural_params: Tensor) -> Tensor:
+        return -(-natural_params[0]).log()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..combine.transformed import Folded, TransformedDistribution
 from ..constraints import positive, real
+from ..exp_family import ExponentialFamily
 from ..param import Param, param
 from ..samplers import standard_normal
 from ..special import log_ndtr, ndtr, ndtri
@@ -39,7 +40,7 @@ def _draw_and_log_prob(
     )
 
 
-class Normal(SymmetricLocationScale):
+class Normal(SymmetricLocationScale, ExponentialFamily):
     """Normal(loc m, scale s):  density  exp(-((x - m) / s)**2 / 2) / (s sqrt(2 pi)),  x real.
 
     >>> Normal(0.0, 1.0).log_prob(0.0)
@@ -73,6 +74,14 @@ class Normal(SymmetricLocationScale):
 
     def _standard_icdf(self, p: Tensor) -> Tensor:
         return ndtri(p)
+
+    @property
+    def _natural_params(self) -> tuple[Tensor, ...]:
+        return self.loc / self.scale.square(), -0.5 / self.scale.square()
+
+    def _log_normalizer(self, *natural_params: Tensor) -> Tensor:
+        shift, bend = natural_params
+        return -0.25 * shift.square() / bend + 0.5 * (-math.pi / bend).log()
 
 
 class LogNormal(TransformedDistribution):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..constraints import nonnegative, nonnegative_integer
-from ..distribution import Distribution
+from ..exp_family import ExponentialFamily
 from ..param import Param, param
 from ..shapes import broadcast_shapes
 from ..special import gammainc, gammaincc, log_gammainc, log_gammaincc
@@ -24,7 +24,7 @@ def _finite(k: Tensor) -> Tensor:
     return k.clamp(min=0, max=1e30)
 
 
-class Poisson(Distribution):
+class Poisson(ExponentialFamily):
     """Poisson(rate r):  mass  r**k * exp(-r) / k!,  k = 0, 1, 2, ...
 
     >>> Poisson(3.0).variance
@@ -111,3 +111,14 @@ class Poisson(Distribution):
         for coefficient in reversed(ENTROPY_SERIES):
             series = (series + coefficient) / wide
         return torch.where(large, 0.5 * (2 * math.pi * math.e * wide).log() + series, summed)
+
+    @property
+    def _natural_params(self) -> tuple[Tensor, ...]:
+        return (self.rate.log(),)
+
+    def _log_normalizer(self, *natural_params: Tensor) -> Tensor:
+        return natural_params[0].exp()
+
+    @property
+    def _mean_carrier_measure(self) -> Tensor:
+        raise self._missing("mean of log k! in closed form")

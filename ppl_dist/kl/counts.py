@@ -11,56 +11,64 @@ from ..families.counting import log_masses
 from ..families.counts import Binomial, GammaPoisson, Geometric, NegativeBinomial, log_ratio_gap
 from ..families.finite import BetaBinomial, DiscreteUniform
 from ..families.onehot import Multinomial, OneHotCategorical
+from ..families.poisson import Poisson
 from ..shapes import broadcast_shapes
-from .registry import kl_divergence, register_kl
+from .discrete import excess_mass, trial
+from .registry import kl_divergence, register_kl, require_equal_events
 
 __all__: list[str] = []
 
 
-def _gain(p: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
-    """p (log p - log q), 0 where p is 0."""
-    occurs = p > 0
-    return p * (torch.where(occurs, log_p, 0.0) - torch.where(occurs, log_q, 0.0))
-
-
-def _trial(p: Any, q: Any) -> Tensor:
-    """KL of one trial."""
-    one, zero = torch.ones_like(p._given()), torch.zeros_like(p._given())
-    gain = _gain(p.probs, p._trials(one, zero), q._trials(one, zero))
-    return gain + _gain(p._failure(), p._trials(zero, one), q._trials(zero, one))
-
-
 @register_kl(Geometric, Geometric)
 def _geometric_geometric(p: Geometric, q: Geometric) -> Tensor:
-    return _trial(p, q) / p.probs
+    return trial(p, q) / p.probs
 
 
 @register_kl(Binomial, Binomial)
 def _binomial_binomial(p: Binomial, q: Binomial) -> Tensor:
     n, m = p.total_count, q.total_count
     if torch.equal(*torch.broadcast_tensors(n, m)):  # type: ignore[no-untyped-call]  # torch's gap
-        return n * _trial(p, q)
+        return n * trial(p, q)
     return _summed(p, q)
 
 
 @register_kl(BetaBinomial, BetaBinomial)
 def _summed(p: Any, q: Any) -> Tensor:
-    """The sum over 0 ... n; infinite where p counts further than q."""
+    """The sum over 0 ... n for the larger n; infinite where p counts further than q."""
     batch = broadcast_shapes([p.batch_shape, q.batch_shape])
     log_p, log_q = log_masses(p.expand(batch)), log_masses(q.expand(batch))
-    missing = log_p.shape[0] - log_q.shape[0]
-    if missing > 0:
-        log_q = torch.cat([log_q, log_q.new_full((missing, *batch), -torch.inf)])
-    return _gain(log_p.exp(), log_p, log_q[: len(log_p)]).sum(0)
+    size = max(len(log_p), len(log_q))
+    log_p, log_q = (torch.cat([v, v.new_full((size - len(v), *batch), -torch.inf)]) for v in (log_p, log_q))
+    return excess_mass(log_p, log_q).sum(0)
 
 
 @register_kl(NegativeBinomial, NegativeBinomial)
 def _negative_negative(p: NegativeBinomial, q: NegativeBinomial) -> Tensor:
-    mean, one = p.mean, torch.ones_like(p.total_count)
-    zero = torch.zeros_like(one)
-    trials = _gain(mean, p._trials(one, zero), q._trials(one, zero))
-    rest = p._trials(zero, p.total_count) - q._trials(zero, q.total_count)
-    return trials + rest - log_ratio_gap(p.total_count, q.total_count, p._odds()).to(rest.dtype)
+    """That of as many trials as there are on average until r failures, and what other numbers of failures add."""
+    r, s = p.total_count, q.total_count
+    trials = r / p._failure() * trial(p, q)
+    rest = q._trials(torch.zeros_like(s), r - s)
+    return trials + rest - log_ratio_gap(r, s, p._odds()).to(rest.dtype)
+
+
+@register_kl(Geometric, NegativeBinomial)
+def _geometric_negative(p: Geometric, q: NegativeBinomial) -> Tensor:
+    return kl_divergence(_failures(p), q)
+
+
+@register_kl(NegativeBinomial, Geometric)
+def _negative_geometric(p: NegativeBinomial, q: Geometric) -> Tensor:
+    return kl_divergence(p, _failures(q))
+
+
+def _failures(d: Geometric) -> NegativeBinomial:
+    """The same law: one success to wait for, where the other family counts successes until r failures."""
+    return NegativeBinomial(torch.ones_like(d._given()), logits=-d.logits, validate_args=False)
+
+
+@register_kl(Poisson, Geometric)
+def _poisson_geometric(p: Poisson, q: Geometric) -> Tensor:
+    return -q._trials(torch.ones_like(p.rate), p.rate) - p.entropy()
 
 
 @register_kl(GammaPoisson, GammaPoisson)
@@ -86,15 +94,27 @@ def _uniform_uniform(p: DiscreteUniform, q: DiscreteUniform) -> Tensor:
 
 @register_kl(OneHotCategorical, OneHotCategorical)
 def _onehot_onehot(p: Any, q: Any) -> Tensor:
-    if p.event_shape != q.event_shape:
-        raise ValueError(
-            f"kl_divergence: event shapes differ: {tuple(p.event_shape)}, {tuple(q.event_shape)}. They must be equal."
-        )
-    return _gain(p.probs, p.logits, q.logits).sum(-1)
+    require_equal_events(p, q)
+    return excess_mass(p.logits, q.logits).sum(-1)
 
 
 @register_kl(Multinomial, Multinomial)
 def _multinomial_multinomial(p: Multinomial, q: Multinomial) -> Tensor:
     """Counts of different totals have no value in common."""
     each = _onehot_onehot(p, q)
-    return torch.where(p.total_count == q.total_count, p.total_count * each, torch.inf)
+    draws = torch.where(p.total_count > 0, p.total_count * torch.where(p.total_count > 0, each, 0.0), 0.0)
+    return torch.where(p.total_count == q.total_count, draws, torch.inf)
+
+
+def _single(d: OneHotCategorical) -> Multinomial:
+    return Multinomial(torch.ones_like(d.probs[..., 0]), logits=d.logits, validate_args=False)
+
+
+@register_kl(OneHotCategorical, Multinomial)
+def _onehot_multinomial(p: OneHotCategorical, q: Multinomial) -> Tensor:
+    return kl_divergence(_single(p), q)
+
+
+@register_kl(Multinomial, OneHotCategorical)
+def _multinomial_onehot(p: Multinomial, q: OneHotCategorical) -> Tensor:
+    return kl_divergence(p, _single(q))

@@ -1,4 +1,4 @@
-"""Closed forms with a countable left side."""
+"""Closed forms, and finite sums, with a countable left side."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..combine.masked import MaskedDistribution
 from ..distribution import Distribution
 from ..families.bernoulli import Bernoulli
 from ..families.categorical import Categorical
-from ..families.delta import Delta
+from ..families.counting import log_masses
+from ..families.counts import Binomial, GammaPoisson, Geometric, NegativeBinomial
+from ..families.finite import BetaBinomial, DiscreteUniform
 from ..families.poisson import Poisson
 from ..shapes import broadcast_shapes
-from ..special import deviance
+from ..special import deviance, expm1mx
+from ..validation import validating
 from .registry import register_kl
 
 __all__: list[str] = []
@@ -21,28 +25,95 @@ __all__: list[str] = []
 
 def anywhere(q: Any, value: Tensor) -> Tensor:
     """log q(value), -inf outside the support whatever the validation setting; imperative classes answer themselves."""
-    derived = type(q).log_prob is Distribution.log_prob
-    log_prob: Tensor = q._log_prob_anywhere(value) if derived else q.log_prob(value)
+    if type(q)._log_prob is not Distribution._log_prob and not isinstance(q, MaskedDistribution):
+        log_prob: Tensor = q._log_prob_anywhere(value)
+        return log_prob
+    with validating(False):
+        log_prob = q.log_prob(value)
     return log_prob
 
 
+def excess_mass(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """p log(p/q) + q - p >= 0, point by point, for masses given by their logarithms.
+
+    Summed over everything that either side can take it is the divergence, and where the two sides are nearly equal
+    the terms do not cancel, as those of p log(p/q) do.
+    """
+    occurs = log_p > -torch.inf
+    log_p = torch.where(occurs, log_p, 0.0)
+    p, q, u = log_p.exp(), log_q.exp(), log_q - log_p
+    far = u > 1  # exp(u) may overflow
+    value = torch.where(far, q - p - p * torch.where(far, u, 0.0), p * expm1mx(torch.where(far, 0.0, u)))
+    value = torch.where(log_q > -torch.inf, value, torch.inf)
+    return torch.where(occurs, value, q)
+
+
+def trial(p: Any, q: Any) -> Tensor:
+    """KL of one trial of two families with `probs` or `logits`: the terms of success and of failure."""
+    one, zero = torch.ones_like(p._given()), torch.zeros_like(p._given())
+    sides = ((one, zero), (zero, one))
+    success, failure = (excess_mass(p._trials(*k), q._trials(*k)) for k in sides)
+    return success + failure
+
+
 @register_kl(Bernoulli, Bernoulli)
-@register_kl(Bernoulli, Categorical)
-@register_kl(Bernoulli, Poisson)
-@register_kl(Bernoulli, Delta)
+def _bernoulli_bernoulli(p: Bernoulli, q: Bernoulli) -> Tensor:
+    success, failure = (excess_mass(*(d._log_prob(torch.full_like(d.probs, k)) for d in (p, q))) for k in (1.0, 0.0))
+    return success + failure
+
+
 @register_kl(Categorical, Categorical)
-@register_kl(Categorical, Bernoulli)
-@register_kl(Categorical, Poisson)
-@register_kl(Categorical, Delta)
+def _categorical_categorical(p: Categorical, q: Categorical) -> Tensor:
+    """Infinite where p counts further than q."""
+    log_p, log_q = p.logits, q.logits
+    width = max(log_p.shape[-1], log_q.shape[-1])
+    log_p, log_q = (torch.nn.functional.pad(v, (0, width - v.shape[-1]), value=-torch.inf) for v in (log_p, log_q))
+    return excess_mass(log_p, log_q).sum(-1)
+
+
+def _table(d: Any, batch: torch.Size) -> tuple[Tensor, Tensor]:
+    """Values and their log masses along a new leading dimension; counts of several lengths share one table."""
+    d = d.expand(batch)
+    if hasattr(d, "total_count"):
+        log_mass = log_masses(d)
+        counts = torch.arange(len(log_mass), dtype=log_mass.dtype, device=log_mass.device)
+        return counts.reshape((-1,) + (1,) * len(batch)), log_mass
+    if isinstance(d, DiscreteUniform):
+        steps = torch.arange(int((d.high - d.low).max().item()) + 1, dtype=d.low.dtype, device=d.low.device)
+        values = d.low + steps.reshape((-1,) + (1,) * len(batch))
+        return values, anywhere(d, values)
+    values = d.enumerate_support(expand=False)
+    return values.to(d.probs.dtype), d._log_prob(values)
+
+
+FINITE = (Bernoulli, Categorical, Binomial, BetaBinomial, DiscreteUniform)
+UNBOUNDED = (Poisson, Geometric, NegativeBinomial, GammaPoisson)
+
+
 def _finite(p: Any, q: Any) -> Tensor:
     """The sum over the support of p; a value without mass adds nothing, whatever q says."""
-    p = p.expand(broadcast_shapes([p.batch_shape, q.batch_shape]))  # so that the values stand left of q's batch
-    values = p.enumerate_support(expand=False)
-    log_p: Tensor = p._log_prob(values)
+    batch = broadcast_shapes([p.batch_shape, q.batch_shape])
+    values, log_p = _table(p, batch)
     occurs = log_p > -torch.inf
-    log_q = anywhere(q, values.to(p.probs.dtype))
-    gap: Tensor = torch.where(occurs, log_p, 0.0) - torch.where(occurs, log_q, 0.0)
-    return (log_p.exp() * gap).sum(0)
+    log_q = anywhere(q, values)
+    gap = torch.where(occurs, log_p, 0.0) - torch.where(occurs, log_q, 0.0)
+    return (torch.where(occurs, log_p.exp(), 0.0) * gap).sum(0)
+
+
+def _bounded_right(p: Any, q: Any) -> Tensor:
+    """Infinite, unless all mass of p is at 0."""
+    zero = torch.zeros(broadcast_shapes([p.batch_shape, q.batch_shape]), dtype=p.mean.dtype, device=p.mean.device)
+    certain = anywhere(p, zero) == 0
+    return torch.where(certain, -anywhere(q, zero), torch.inf)
+
+
+for _left in FINITE:
+    for _right in (*FINITE, *UNBOUNDED):
+        if _left is not _right or _left is BetaBinomial:
+            register_kl(_left, _right)(_finite)
+for _wide in UNBOUNDED:
+    for _right in FINITE:
+        register_kl(_wide, _right)(_bounded_right)
 
 
 @register_kl(Poisson, Poisson)
@@ -50,21 +121,3 @@ def _poisson_poisson(p: Poisson, q: Poisson) -> Tensor:
     positive = q.rate > 0
     value = deviance(p.rate, torch.where(positive, q.rate, 1.0))
     return torch.where(positive, value, torch.where(p.rate > 0, torch.inf, 0.0))
-
-
-@register_kl(Poisson, Bernoulli)
-@register_kl(Poisson, Categorical)
-@register_kl(Poisson, Delta)
-def _poisson_finite(p: Poisson, q: Any) -> Tensor:
-    """Infinite, but for a rate of zero, where all mass is at 0."""
-    at_zero = -anywhere(q, torch.zeros_like(p.rate))
-    return torch.where(p.rate > 0, torch.inf, at_zero)
-
-
-@register_kl(Delta, Distribution)
-def _delta_any(p: Delta, q: Any) -> Tensor:
-    if p.event_shape != q.event_shape:
-        raise ValueError(
-            f"kl_divergence: event shapes differ: {tuple(p.event_shape)}, {tuple(q.event_shape)}. They must be equal."
-        )
-    return p.log_density - anywhere(q, p.v)

@@ -1,7 +1,7 @@
 """Closed forms across families, from the moments of the left side.
 
-The log densities on the right are linear in x, x^2, log x and (log x)^2, so that
-KL(p || q) = -H(p) - E_p[log q] needs only four moments of p: its mean and variance, and those of log x.
+The log densities on the right are linear in x, x^2, log x, (log x)^2 and one power of x, so that
+KL(p || q) = -H(p) - E_p[log q] needs only moments of p: its mean and variance, those of log x, and E[x^m].
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from torch import Tensor
 from ..distribution import Distribution
 from ..families.beta import Beta
 from ..families.cauchy import Cauchy, HalfCauchy
+from ..families.chi2 import InverseGamma
+from ..families.extreme import EULER, Gumbel, Pareto, Weibull
 from ..families.gamma import Exponential, Gamma
+from ..families.kumaraswamy import Kumaraswamy
+from ..families.laplace import Laplace, Logistic
 from ..families.normal import HALF_LOG_2PI, HALF_LOG_HALF_PI, HalfNormal, LogNormal, Normal
 from ..families.uniform import Uniform
+from ..special import log_beta
 from .registry import register_kl
 
 __all__: list[str] = []
-
-EULER = 0.5772156649015329
 
 
 @singledispatch
@@ -77,6 +80,105 @@ def _(p: Uniform) -> tuple[Tensor, Tensor]:
     return mean, about_end - (mean - end).square()
 
 
+@_log_moments.register
+def _(p: Weibull) -> tuple[Tensor, Tensor]:
+    k = p.concentration
+    return p.scale.log() - EULER / k, math.pi**2 / 6 / k.square()
+
+
+@_log_moments.register
+def _(p: InverseGamma) -> tuple[Tensor, Tensor]:
+    return p.rate.log() - torch.digamma(p.concentration), torch.polygamma(1, p.concentration)
+
+
+@_log_moments.register
+def _(p: Pareto) -> tuple[Tensor, Tensor]:
+    return p.scale.log() + p.alpha.reciprocal(), p.alpha.square().reciprocal()
+
+
+@_log_moments.register
+def _(p: Kumaraswamy) -> tuple[Tensor, Tensor]:
+    a, b = p.concentration1, p.concentration0
+    return -(torch.digamma(b + 1) + EULER) / a, (math.pi**2 / 6 - torch.polygamma(1, b + 1)) / a.square()
+
+
+def _lgamma(x: Tensor) -> Tensor:
+    """lgamma(x), inf for x <= 0: the moment does not exist."""
+    return torch.where(x > 0, torch.lgamma(torch.where(x > 0, x, 1.0)), torch.inf)
+
+
+@singledispatch
+def _log_power(p: Any, m: Tensor) -> Tensor:
+    """log E[x^m] under p, inf where it does not exist."""
+    raise NotImplementedError(f"{type(p).__name__} has no power moments here.")
+
+
+@_log_power.register
+def _(p: Gamma, m: Tensor) -> Tensor:
+    return _lgamma(p.concentration + m) - torch.lgamma(p.concentration) - m * p.rate.log()
+
+
+@_log_power.register
+def _(p: Exponential, m: Tensor) -> Tensor:
+    return _lgamma(1 + m) - m * p.rate.log()
+
+
+@_log_power.register
+def _(p: InverseGamma, m: Tensor) -> Tensor:
+    return _lgamma(p.concentration - m) - torch.lgamma(p.concentration) + m * p.rate.log()
+
+
+@_log_power.register
+def _(p: Weibull, m: Tensor) -> Tensor:
+    return _lgamma(1 + m / p.concentration) + m * p.scale.log()
+
+
+@_log_power.register
+def _(p: LogNormal, m: Tensor) -> Tensor:
+    return m * p.loc + 0.5 * (m * p.scale).square()
+
+
+@_log_power.register
+def _(p: HalfNormal, m: Tensor) -> Tensor:
+    return m * (p.scale.log() + 0.5 * math.log(2)) + _lgamma(0.5 * (m + 1)) - 0.5 * math.log(math.pi)
+
+
+@_log_power.register
+def _(p: HalfCauchy, m: Tensor) -> Tensor:
+    exists = m.abs() < 1
+    return torch.where(exists, m * p.scale.log() - (0.5 * math.pi * torch.where(exists, m, 0.0)).cos().log(), torch.inf)
+
+
+@_log_power.register
+def _(p: Pareto, m: Tensor) -> Tensor:
+    exists = m < p.alpha
+    return torch.where(exists, m * p.scale.log() - (-torch.where(exists, m, 0.0) / p.alpha).log1p(), torch.inf)
+
+
+@_log_power.register
+def _(p: Beta, m: Tensor) -> Tensor:
+    a, b = p.concentration1, p.concentration0
+    exists = a + m > 0
+    return torch.where(exists, log_beta(torch.where(exists, a + m, 1.0), b) - log_beta(a, b), torch.inf)
+
+
+@_log_power.register
+def _(p: Kumaraswamy, m: Tensor) -> Tensor:
+    a, b = p.concentration1, p.concentration0
+    exists = a + m > 0
+    return torch.where(exists, b.log() + log_beta(torch.where(exists, 1 + m / a, 1.0), b), torch.inf)
+
+
+@_log_power.register
+def _(p: Uniform, m: Tensor) -> Tensor:
+    # the integral of x^m is that of exp(n u) over u = log x; m is -1, or positive
+    n, span = m + 1, p.high.log() - p.low.log()
+    flat = n == 0
+    safe = torch.where(flat, 1.0, n)
+    log_integral = safe * p.high.log() + (-(-safe * span).expm1() / safe).log()
+    return torch.where(flat, span.log(), log_integral) - (p.high - p.low).log()
+
+
 def _to_normal(p: Distribution, q: Normal) -> Tensor:
     return q.scale.log() + HALF_LOG_2PI + (p.variance + (p.mean - q.loc).square()) / (2 * q.scale.square())
 
@@ -99,11 +201,21 @@ def _to_lognormal(p: Distribution, q: LogNormal) -> Tensor:
     return mean + q.scale.log() + HALF_LOG_2PI + (variance + (mean - q.loc).square()) / (2 * q.scale.square())
 
 
+def _to_weibull(p: Distribution, q: Weibull) -> Tensor:
+    k, log_scale = q.concentration, q.scale.log()
+    return k * log_scale - k.log() - (k - 1) * _log_moments(p)[0] + (_log_power(p, k) - k * log_scale).exp()
+
+
+def _to_inversegamma(p: Distribution, q: InverseGamma) -> Tensor:
+    a, b = q.concentration, q.rate
+    inverse = _log_power(p, -torch.ones_like(a)).exp()
+    return torch.lgamma(a) - a * b.log() + (a + 1) * _log_moments(p)[0] + b * inverse
+
+
 def _to_beta(p: Uniform, q: Beta) -> Tensor:
     a, b = q.concentration1, q.concentration0
     mirrored = Uniform(1 - p.high, 1 - p.low, validate_args=False)
-    log_beta = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
-    return log_beta - (a - 1) * _log_moments(p)[0] - (b - 1) * _log_moments(mirrored)[0]
+    return log_beta(a, b) - (a - 1) * _log_moments(p)[0] - (b - 1) * _log_moments(mirrored)[0]
 
 
 def _to_cauchy(p: Uniform, q: Cauchy | HalfCauchy) -> Tensor:
@@ -140,14 +252,19 @@ _FINITE: dict[type[Distribution], Callable[[Any, Any], Tensor]] = {
     Exponential: _to_exponential,
     Gamma: _to_gamma,
     LogNormal: _to_lognormal,
+    Weibull: _to_weibull,
+    InverseGamma: _to_inversegamma,
 }
+_IN_ONE_FAMILY = {(Gamma, Exponential), (Exponential, Gamma), (Weibull, Exponential), (Exponential, Weibull)}
 
-for _left in (HalfNormal, LogNormal, Gamma, Exponential, Beta):
+for _left in (HalfNormal, LogNormal, Gamma, Exponential, Weibull, InverseGamma, Pareto, Beta, Kumaraswamy):
     for _right, _cross in _FINITE.items():
-        if _left is not _right:
+        if _left is not _right and (_left, _right) not in _IN_ONE_FAMILY:
             _register(_left, _right, _cross)
-_register(HalfCauchy, LogNormal, _to_lognormal)  # of the half-Cauchy law only log x has moments
-_register(Uniform, Normal, _to_normal)
+_register(HalfCauchy, LogNormal, _to_lognormal)  # of the half-Cauchy law only log x and small powers have moments
+_register(HalfCauchy, Weibull, _to_weibull)
+for _left in (Uniform, Laplace, Logistic, Gumbel):
+    _register(_left, Normal, _to_normal)
 _register(Uniform, Cauchy, _to_cauchy)
 for _right, _cross in {**_FINITE, HalfCauchy: _to_cauchy}.items():
     if _right is not Normal:
@@ -156,6 +273,7 @@ _register_uniform(Beta, _to_beta, 1.0)
 
 
 @register_kl(Beta, Uniform)
-def _beta_uniform(p: Beta, q: Uniform) -> Tensor:
+@register_kl(Kumaraswamy, Uniform)
+def _proportion_uniform(p: Beta | Kumaraswamy, q: Uniform) -> Tensor:
     contained = (q.low <= 0) & (q.high >= 1)
     return torch.where(contained, (q.high - q.low).log() - p.entropy(), torch.inf)

@@ -9,15 +9,17 @@ from ..families.cauchy import Cauchy, HalfCauchy
 from ..families.multivariate import MultivariateNormal
 from ..families.normal import HalfNormal, LogNormal, Normal
 from ..shapes import broadcast_shapes
+from ..special import log_quotient
 from .registry import register_kl
 
 __all__: list[str] = []
 
 
 def _scales(p: Tensor, q: Tensor) -> Tensor:
-    ratio = p / q
-    # (r^2 - 1)/2 - log r, with r - 1 factored so that equal scales give an exact zero
-    return 0.5 * (ratio - 1) * (ratio + 1) - ratio.log()
+    """(r**2 - 1)/2 - log r for r = p/q, in double precision: e + e**2/2 - log(1 + e) for a small e = r - 1."""
+    wide_p, wide_q = p.to(torch.float64), q.to(torch.float64)
+    e = (wide_p - wide_q) / wide_q
+    return (0.5 * e.square() + (e - log_quotient(wide_p, wide_q))).to(torch.promote_types(p.dtype, q.dtype))
 
 
 @register_kl(Normal, Normal)

@@ -54,6 +54,24 @@ def _infinite(p: Distribution, q: Distribution) -> Tensor:
     return torch.full(broadcast_shapes([p.batch_shape, q.batch_shape]), torch.inf, dtype=like.dtype, device=like.device)
 
 
+def require_equal_events(p: Distribution, q: Distribution) -> None:
+    """Raise unless one draw has the same shape on both sides."""
+    if p.event_shape != q.event_shape:
+        raise ValueError(
+            f"kl_divergence: event shapes differ: {tuple(p.event_shape)}, {tuple(q.event_shape)}. They must be equal."
+        )
+
+
+def missing(p: Distribution, q: Distribution) -> NotImplementedError:
+    """The error for a pair without a rule."""
+    left, right = type(p).__name__, type(q).__name__
+    known = sorted({b.__name__ for a, b in _rules if issubclass(type(p), a)})
+    return NotImplementedError(
+        f"{left} has no closed-form kl_divergence to {right}. Registered for {left}: {', '.join(known) or 'none'}. "
+        f'Try register_kl({left}, {right}), or an estimate: kl_divergence(p, q, method="monte_carlo").'
+    )
+
+
 def _lookup(type_p: type, type_q: type) -> Rule | None:
     for left in type_p.__mro__:
         for right in type_q.__mro__:

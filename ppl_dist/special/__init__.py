@@ -13,6 +13,7 @@ from .beta import (
     log_betaincc,
     multi_log_beta,
 )
+from .bregman import binet_excess, expm1mx, lgamma_excess, log_excess, log_quotient
 from .elementary import deviance, log1mexp, log1pmx, logsubexp, stirling_error, xlog1py, xlogy
 from .gamma import gammainc, gammaincc, gammainccinv, gammaincinv, lgamma1p, log_gammainc, log_gammaincc
 from .normal import log_ndtr, ndtr, ndtri, ndtri_exp
@@ -22,20 +23,25 @@ __all__ = [
     "betaincc",
     "betainccinv",
     "betaincinv",
+    "binet_excess",
     "deviance",
+    "expm1mx",
     "gammainc",
     "gammaincc",
     "gammainccinv",
     "gammaincinv",
     "lgamma1p",
+    "lgamma_excess",
     "log1mexp",
     "log1pmx",
     "log_beta",
     "log_betainc",
     "log_betaincc",
+    "log_excess",
     "log_gammainc",
     "log_gammaincc",
     "log_ndtr",
+    "log_quotient",
     "logsubexp",
     "multi_log_beta",
     "ndtr",

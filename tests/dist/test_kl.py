@@ -101,20 +101,34 @@ def test_zero_on_itself(row: Row, case: Case) -> None:
     torch.testing.assert_close(value, torch.zeros_like(value), rtol=0, atol=1e-9)
 
 
+# infinite at some parameters because the log density on the right has no mean: draws do not show it
+NO_MOMENT = {
+    (dist.Laplace, dist.Gumbel),
+    (dist.Logistic, dist.Gumbel),
+    (dist.HalfNormal, dist.InverseGamma),
+    (dist.Exponential, dist.InverseGamma),
+    (dist.HalfCauchy, dist.Weibull),
+    (dist.Uniform, dist.InverseGamma),
+}
+
+
 @pytest.mark.parametrize("p, q", pairs(infinite=False))
 def test_nonnegative_and_equal_to_monte_carlo(p: type[Distribution], q: type[Distribution]) -> None:
     for left in EXAMPLES[p]:
         for right in EXAMPLES[q]:
             value = kl_divergence(left, right)
             assert value.shape == torch.broadcast_shapes(left.batch_shape, right.batch_shape)
-            assert (value >= 0).all()
+            assert (value >= -1e-14).all()
             wide = left.expand(value.shape)
             x = wide.sample((20_000,))
             with dist.validating(False):
                 ratio = wide.log_prob(x) - right.log_prob(x.to(torch.float64))
             infinite = value.isinf()
-            if infinite.any():  # some draw falls where the right side has no density
-                assert ratio[:, infinite].isinf().any(0).all()
+            if infinite.any() and (p, q) not in NO_MOMENT:  # some value of the left side has no density on the right
+                far = wide.isf(torch.full_like(value, 1e-15)) if wide.event_dim == 0 else x[0]
+                with dist.validating(False):
+                    beyond = right.log_prob(far.to(torch.float64))
+                assert (ratio.isinf().any(0) | beyond.isinf())[infinite].all()
             if not infinite.all():
                 assert_mean(ratio[:, ~infinite].numpy(), value[~infinite].numpy(), slack=1e-9)
 
