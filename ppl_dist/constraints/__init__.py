@@ -36,6 +36,7 @@ from .scalar import (
     IntegerInterval,
     Interval,
     LessThan,
+    Ray,
     Real,
 )
 
@@ -96,6 +97,7 @@ __all__ = [
     "PositiveDefinite",
     "PositiveOrderedVector",
     "PositiveSemidefinite",
+    "Ray",
     "Real",
     "Simplex",
     "Square",

@@ -8,21 +8,25 @@ from .beta import (
     betaincc,
     betainccinv,
     betaincinv,
+    betaincinv_odds,
     log_beta,
     log_betainc,
     log_betaincc,
     multi_log_beta,
 )
-from .elementary import deviance, log1mexp, log1pmx, logsubexp, stirling_error, xlog1py, xlogy
+from .elementary import deviance, exprel, log1mexp, log1pmx, log1prel, logsubexp, stirling_error, xlog1py, xlogy
 from .gamma import gammainc, gammaincc, gammainccinv, gammaincinv, lgamma1p, log_gammainc, log_gammaincc
 from .normal import log_ndtr, ndtr, ndtri, ndtri_exp
+from .student import log_stdtr, stdtr, stdtrit
 
 __all__ = [
     "betainc",
     "betaincc",
     "betainccinv",
     "betaincinv",
+    "betaincinv_odds",
     "deviance",
+    "exprel",
     "gammainc",
     "gammaincc",
     "gammainccinv",
@@ -30,17 +34,21 @@ __all__ = [
     "lgamma1p",
     "log1mexp",
     "log1pmx",
+    "log1prel",
     "log_beta",
     "log_betainc",
     "log_betaincc",
     "log_gammainc",
     "log_gammaincc",
     "log_ndtr",
+    "log_stdtr",
     "logsubexp",
     "multi_log_beta",
     "ndtr",
     "ndtri",
     "ndtri_exp",
+    "stdtr",
+    "stdtrit",
     "stirling_error",
     "xlog1py",
     "xlogy",
