@@ -86,6 +86,13 @@ def _between(constraint: c.Interval) -> t.Transform:
     return t.ComposeTransform([sigmoid, t.AffineTransform(low, high - low)])
 
 
+def _maybe_endless(constraint: c.Ray) -> t.Transform:
+    # 1 / (exp(-u) + 1/width): the logistic function of a finite width, the exponential of an infinite one
+    low, high = constraint.lower_bound, constraint.upper_bound
+    turned = [t.AffineTransform(0.0, -1.0), t.ExpTransform(), t.AffineTransform(1 / (high - low), 1.0)]
+    return t.ComposeTransform([*turned, t.PowerTransform(-1.0), t.AffineTransform(low, 1.0)])
+
+
 def _identity(constraint: c.Constraint) -> t.Transform:
     return t.identity_transform
 
@@ -99,6 +106,7 @@ def _shared() -> dict[type[c.Constraint], Rule]:
         c.Interval: _between,
         c.HalfOpenInterval: _between,
         c.SoftplusPositive: lambda _: t.SoftplusTransform(),
+        c.Ray: _maybe_endless,
         c.CorrCholesky: lambda _: t.CorrCholeskyTransform(),
         c.CorrMatrix: lambda _: t.ComposeTransform([t.CorrCholeskyTransform(), t.CorrMatrixCholeskyTransform().inv]),
         c.OrderedVector: lambda _: t.OrderedTransform(),

@@ -151,7 +151,7 @@ class Spec:
     static: MappingProxyType[str, Any]
     groups: tuple[tuple[str, ...], ...]
     scalar: bool
-    """Whether every parameter is required, scalar and outside any group: the common, fast case."""
+    """Whether every parameter is required or has a number as default, scalar and outside any group: the fast case."""
     names: tuple[str, ...] = field(default=())
     constraints: tuple[Constraint, ...] = field(default=())
     relative: tuple[str, ...] = field(default=())
@@ -174,7 +174,7 @@ class Spec:
         groups = (groups,) if groups and isinstance(groups[0], str) else tuple(groups)
         scalar = not groups and not fixed and bool(params)
         scalar = scalar and all(
-            p.default is REQUIRED
+            (p.default is REQUIRED or isinstance(p.default, float))
             and p.derive is None
             and p.prepare is None
             and p.constraint.event_dim == 0

@@ -41,6 +41,7 @@ from .scalar import (
     IntegerInterval,
     Interval,
     LessThan,
+    Ray,
     Real,
     SoftplusPositive,
 )
@@ -110,6 +111,7 @@ __all__ = [
     "PositiveDefinite",
     "PositiveOrderedVector",
     "PositiveSemidefinite",
+    "Ray",
     "Real",
     "Simplex",
     "SoftplusLowerCholesky",

@@ -22,6 +22,7 @@ __all__ = [
     "IntegerInterval",
     "Interval",
     "LessThan",
+    "Ray",
     "Real",
     "SoftplusPositive",
 ]
@@ -144,6 +145,14 @@ class Interval(_Bounded):
 
     def feasible(self, value: Tensor) -> Tensor | float:
         return self.lower_bound + 0.5 * (self.upper_bound - self.lower_bound)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Ray(Interval):
+    """The closed interval from `lower_bound` to `upper_bound`, where entries of the upper bound may be infinite."""
+
+    def feasible(self, value: Tensor) -> Tensor | float:
+        return self.lower_bound + 1 / (1 + 1 / (self.upper_bound - self.lower_bound))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

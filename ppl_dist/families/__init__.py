@@ -15,7 +15,9 @@ from .laplace import Laplace, Logistic
 from .multivariate import MultivariateNormal
 from .normal import HalfNormal, LogNormal, Normal
 from .onehot import Multinomial, OneHotCategorical
+from .peaks import GeneralizedPareto
 from .poisson import Poisson
+from .student import FisherSnedecor, StudentT
 from .uniform import Uniform
 
 __all__ = [
@@ -30,8 +32,10 @@ __all__ = [
     "Dirichlet",
     "DiscreteUniform",
     "Exponential",
+    "FisherSnedecor",
     "Gamma",
     "GammaPoisson",
+    "GeneralizedPareto",
     "Geometric",
     "Gumbel",
     "HalfCauchy",
@@ -48,6 +52,7 @@ __all__ = [
     "OneHotCategorical",
     "Pareto",
     "Poisson",
+    "StudentT",
     "Uniform",
     "Weibull",
 ]

@@ -8,6 +8,7 @@ from .beta import (
     betaincc,
     betainccinv,
     betaincinv,
+    betaincinv_odds,
     log_beta,
     log_betainc,
     log_betaincc,
@@ -15,8 +16,10 @@ from .beta import (
 )
 from .bregman import binet_excess, expm1mx, lgamma_excess, log_excess, log_quotient
 from .elementary import deviance, log1mexp, log1pmx, logsubexp, stirling_error, xlog1py, xlogy
+from .elementary import deviance, exprel, log1mexp, log1pmx, log1prel, logsubexp, stirling_error, xlog1py, xlogy
 from .gamma import gammainc, gammaincc, gammainccinv, gammaincinv, lgamma1p, log_gammainc, log_gammaincc
 from .normal import log_ndtr, ndtr, ndtri, ndtri_exp
+from .student import log_stdtr, stdtr, stdtrit
 
 __all__ = [
     "betainc",
@@ -26,6 +29,9 @@ __all__ = [
     "binet_excess",
     "deviance",
     "expm1mx",
+    "betaincinv_odds",
+    "deviance",
+    "exprel",
     "gammainc",
     "gammaincc",
     "gammainccinv",
@@ -34,6 +40,7 @@ __all__ = [
     "lgamma_excess",
     "log1mexp",
     "log1pmx",
+    "log1prel",
     "log_beta",
     "log_betainc",
     "log_betaincc",
@@ -42,11 +49,14 @@ __all__ = [
     "log_gammaincc",
     "log_ndtr",
     "log_quotient",
+    "log_stdtr",
     "logsubexp",
     "multi_log_beta",
     "ndtr",
     "ndtri",
     "ndtri_exp",
+    "stdtr",
+    "stdtrit",
     "stirling_error",
     "xlog1py",
     "xlogy",

@@ -102,14 +102,18 @@ def _log_tails(a: Tensor, b: Tensor, x: Tensor, y: Tensor, log_density: Tensor) 
     return torch.where(lower, near, far), torch.where(lower, far, near)
 
 
-def _tails(a: Tensor, b: Tensor, x: Tensor) -> tuple[Tensor, Tensor, torch.dtype]:
+def _tails(a: Tensor, b: Tensor, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, torch.dtype]:
     dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), x.dtype)
     a, b, x = torch.broadcast_tensors(a.to(torch.float64), b.to(torch.float64), x.to(torch.float64))  # type: ignore[no-untyped-call]  # torch's gap
-    defined = (a > 0) & (b > 0) & (x >= 0) & (x <= 1)
-    inside = defined & (x > 0) & (x < 1)
-    a, b, safe = torch.where(inside, a, 1.0), torch.where(inside, b, 1.0), torch.where(inside, x, 0.5)
-    safe = safe.clamp(min=_TINY)
-    log_p, log_q = _log_tails(a, b, safe, 1 - safe, _log_density(a, b, safe, 1 - safe))
+    y = 1 - x if y is None else y.to(torch.float64)
+    defined = (a > 0) & (b > 0) & (x >= 0) & (y >= 0)
+    inside = defined & (x > 0) & (y > 0)
+    a, b = torch.where(inside, a, 1.0), torch.where(inside, b, 1.0)
+    safe_x, safe_y = torch.where(inside, x, 0.5).clamp(min=_TINY), torch.where(inside, y, 0.5).clamp(min=_TINY)
+    log_p, log_q = _log_tails(a, b, safe_x, safe_y, _log_density(a, b, safe_x, safe_y))
+    # below the clamp a tail is a power of x to all digits
+    log_p = log_p + a * torch.log((x / _TINY).clamp(min=torch.finfo(x.dtype).tiny, max=1.0))
+    log_q = log_q + b * torch.log((y / _TINY).clamp(min=torch.finfo(x.dtype).tiny, max=1.0))
     zero = torch.where(defined, 0.0, math.nan).to(torch.float64)
     minus = torch.where(defined, -math.inf, math.nan).to(torch.float64)
     log_p = torch.where(inside, log_p, torch.where(x == 0, minus, zero))
@@ -117,30 +121,31 @@ def _tails(a: Tensor, b: Tensor, x: Tensor) -> tuple[Tensor, Tensor, torch.dtype
     return log_p, log_q, dtype
 
 
-def betainc(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
+def betainc(a: Tensor, b: Tensor, x: Tensor, y: Tensor | None = None) -> Tensor:
     """Regularised incomplete beta function I_x(a, b), a, b > 0, x in [0, 1]; the cdf of Beta(a, b).
 
     The arguments broadcast. Relative error below 1e-11 for a, b in [1e-3, 1e4]; at x = 0 and 1 the gradients are 0.
+    `y` is 1 - x, for callers who know it to more digits than x holds near 1.
     """
-    log_p, log_q, dtype = _tails(a, b, x)
+    log_p, log_q, dtype = _tails(a, b, x, y)
     return exp_of(log_p, log_q).to(dtype)
 
 
-def betaincc(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
+def betaincc(a: Tensor, b: Tensor, x: Tensor, y: Tensor | None = None) -> Tensor:
     """1 - I_x(a, b), without cancellation."""
-    log_p, log_q, dtype = _tails(a, b, x)
+    log_p, log_q, dtype = _tails(a, b, x, y)
     return exp_of(log_q, log_p).to(dtype)
 
 
-def log_betainc(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
+def log_betainc(a: Tensor, b: Tensor, x: Tensor, y: Tensor | None = None) -> Tensor:
     """log I_x(a, b), also where it underflows."""
-    log_p, _, dtype = _tails(a, b, x)
+    log_p, _, dtype = _tails(a, b, x, y)
     return log_p.to(dtype)
 
 
-def log_betaincc(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
+def log_betaincc(a: Tensor, b: Tensor, x: Tensor, y: Tensor | None = None) -> Tensor:
     """log(1 - I_x(a, b)), also where it underflows."""
-    _, log_q, dtype = _tails(a, b, x)
+    _, log_q, dtype = _tails(a, b, x, y)
     return log_q.to(dtype)
 
 
@@ -189,7 +194,8 @@ def _logit_inverse(a: Tensor, b: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor
     return z + step - 0.5 * (a * torch.sigmoid(-z) - b * torch.sigmoid(z) - slope) * step * step
 
 
-def _invert(a: Tensor, b: Tensor, p: Tensor, *, complement: bool) -> Tensor:
+def _invert(a: Tensor, b: Tensor, p: Tensor, *, complement: bool) -> tuple[Tensor, torch.dtype]:
+    """The logit of the quantile in float64, and the dtype to return."""
     dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), p.dtype)
     a, b, p = torch.broadcast_tensors(a.to(torch.float64), b.to(torch.float64), p.to(torch.float64))  # type: ignore[no-untyped-call]  # torch's gap
     inside = (p > 0) & (p < 1) & (a > 0) & (b > 0)
@@ -197,10 +203,10 @@ def _invert(a: Tensor, b: Tensor, p: Tensor, *, complement: bool) -> Tensor:
     log_p, log_q = torch.log(safe), torch.log1p(-safe)
     if complement:
         log_p, log_q = log_q, log_p
-    value = torch.sigmoid(_logit_inverse(torch.where(inside, a, 1.0), torch.where(inside, b, 1.0), log_p, log_q))
-    at_zero, at_one = (1.0, 0.0) if complement else (0.0, 1.0)
+    value = _logit_inverse(torch.where(inside, a, 1.0), torch.where(inside, b, 1.0), log_p, log_q)
+    at_zero, at_one = (math.inf, -math.inf) if complement else (-math.inf, math.inf)
     edge = torch.where(p == 0, at_zero, torch.where(p == 1, at_one, math.nan))
-    return torch.where(inside, value, edge).to(dtype)
+    return torch.where(inside, value, edge), dtype
 
 
 def betaincinv(a: Tensor, b: Tensor, p: Tensor) -> Tensor:
@@ -209,9 +215,17 @@ def betaincinv(a: Tensor, b: Tensor, p: Tensor) -> Tensor:
     The gradients in all arguments come from the inverse-function series around the root, exact up to second
     derivatives.
     """
-    return _invert(a, b, p, complement=False)
+    logit, dtype = _invert(a, b, p, complement=False)
+    return torch.sigmoid(logit).to(dtype)
 
 
 def betainccinv(a: Tensor, b: Tensor, q: Tensor) -> Tensor:
     """x with 1 - I_x(a, b) = q, for a, b > 0 and q in [0, 1]; keeps its accuracy for tiny q."""
-    return _invert(a, b, q, complement=True)
+    logit, dtype = _invert(a, b, q, complement=True)
+    return torch.sigmoid(logit).to(dtype)
+
+
+def betaincinv_odds(a: Tensor, b: Tensor, p: Tensor, *, complement: bool = False) -> Tensor:
+    """x / (1 - x) for x = `betaincinv(a, b, p)`, or `betainccinv(a, b, p)`: its digits are kept near x = 1 too."""
+    logit, dtype = _invert(a, b, p, complement=complement)
+    return torch.exp(logit).to(dtype)

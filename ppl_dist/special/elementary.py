@@ -105,3 +105,28 @@ def stirling_error(x: Tensor) -> Tensor:
     log_low = torch.log(low)
     direct = torch.lgamma(low + 1) - (low + 0.5) * log_low + low - _HALF_LOG_2PI
     return torch.where(large, series, direct)
+
+
+def exprel(x: Tensor) -> Tensor:
+    """(e^x - 1) / x, and 1 at 0, where its derivatives by the plain quotient would lose all digits.
+
+    Near 0 it is e^(x/2) sinh(h)/h for h = x/2.
+    """
+    small = x.abs() < 0.1
+    near, far = torch.where(small, 0.5 * x, 0.0), torch.where(small, 1.0, x)
+    square = near * near
+    series = torch.exp(near) * horner(square, (1.0, 1 / 6, 1 / 120, 1 / 5040, 1 / 362880))
+    return torch.where(small, series, torch.expm1(far) / far)
+
+
+def log1prel(x: Tensor) -> Tensor:
+    """log(1 + x) / x for x > -1, and 1 at 0, where its derivatives by the plain quotient would lose all digits.
+
+    Near 0 it is 2 artanh(r)/x for r = x/(2 + x).
+    """
+    small = x.abs() < 0.05
+    near, far = torch.where(small, x, 0.0), torch.where(small, 1.0, x)
+    inverse = 1 / (2 + near)
+    ratio = near * inverse
+    series = 2 * inverse * horner(ratio * ratio, (1.0, 1 / 3, 1 / 5, 1 / 7, 1 / 9))
+    return torch.where(small, series, torch.log1p(far) / far)

@@ -22,9 +22,25 @@ def has_peer(row: Row, case: Case) -> bool:
     return row.peer is not None
 
 
-def compare(row: Row, case: Case, method: str, ours: torch.Tensor, theirs: torch.Tensor) -> None:
+def wrong(row: Row, case: Case, method: str) -> bool:
+    return f"{case.name}:{method}" in row.torch_wrong or f"*:{method}" in row.torch_wrong
+
+
+def answer(row: Row, case: Case, method: str, ask: Callable[[], torch.Tensor]) -> torch.Tensor | None:
+    """What torch says; None where it says nothing, and is known to fail."""
+    try:
+        return ask()
+    except RuntimeError as error:
+        if isinstance(error, NotImplementedError) or not wrong(row, case, method):
+            raise
+        return None
+
+
+def compare(row: Row, case: Case, method: str, ours: torch.Tensor, theirs: torch.Tensor | None) -> None:
+    if theirs is None:
+        return
     assert ours.shape == theirs.shape
-    if f"{case.name}:{method}" in row.torch_wrong or f"*:{method}" in row.torch_wrong:
+    if wrong(row, case, method):
         return
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10, equal_nan=True, check_dtype=False)
 
@@ -33,7 +49,7 @@ def compare(row: Row, case: Case, method: str, ours: torch.Tensor, theirs: torch
 def test_shapes(row: Row, case: Case) -> None:
     d, t = row.make(case), peer(row, case)
     assert (d.batch_shape, d.event_shape) == (t.batch_shape, t.event_shape)
-    assert d.has_rsample == t.has_rsample
+    assert d.has_rsample >= t.has_rsample  # where torch has no pathwise derivative, we may
     assert d.has_enumerate_support == t.has_enumerate_support
     assert d.sample((2,)).shape == t.sample((2,)).shape
     assert d.sample().dtype == t.sample().dtype
@@ -52,7 +68,8 @@ def test_parameters_given_and_derived(row: Row, case: Case) -> None:
 @each("torch: log_prob", where=has_peer)
 def test_log_prob(row: Row, case: Case) -> None:
     x = row.points(case)
-    compare(row, case, "log_prob", row.make(case).log_prob(x), peer(row, case).log_prob(x))
+    theirs = answer(row, case, "log_prob", lambda: peer(row, case).log_prob(x))
+    compare(row, case, "log_prob", row.make(case).log_prob(x), theirs)
 
 
 @pytest.mark.parametrize("name", PROPERTIES)
@@ -77,7 +94,7 @@ def test_every_method_torch_has_for_it_we_have_too(row: Row, case: Case) -> None
     }
     for name, call in calls.items():
         try:
-            theirs = call(t)
+            theirs = answer(row, case, name, partial(call, t))
         except NotImplementedError:
             continue
         compare(row, case, name, call(d), theirs)

@@ -26,7 +26,7 @@ class Line:
     exact: Exact
     parameters: dict[str, np.ndarray]
     discrete: bool = False
-    ends: tuple[float, float] = (-np.inf, np.inf)
+    ends: tuple[float | np.ndarray, float | np.ndarray] = (-np.inf, np.inf)
     """Points are kept between these: nearer the edge, neighbouring floats already differ in density."""
 
     def _each(self, formula: Any, x: np.ndarray) -> np.ndarray:

@@ -1,0 +1,104 @@
+"""The generalised Pareto distribution: what lies above a high threshold."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..constraints import Ray, dependent_property, positive, real
+from ..distribution import Distribution
+from ..param import Param, param
+from ..samplers import standard_exponential
+from ..special import exprel, log1mexp, log1prel
+
+__all__ = ["GeneralizedPareto"]
+
+
+class GeneralizedPareto(Distribution):
+    """GeneralizedPareto(loc m, scale s, concentration c):  density  (1 + c z)**(-1-1/c) / s,  z = (x - m)/s >= 0.
+
+    For c = 0 that is exp(-z) / s; for c < 0 the support ends at m - s/c. Below, e = log(1 + c z) / c is a standard
+    exponential draw, and z = (exp(c e) - 1) / c.
+
+    >>> GeneralizedPareto(0.0, 1.0, 0.5).mean
+    tensor(2.)
+    """
+
+    loc: Param = param(real)
+    scale: Param = param(positive)
+    concentration: Param = param(real)
+    has_rsample = True
+
+    @dependent_property
+    def support(self) -> Any:
+        c = self.concentration
+        return Ray(self.loc, torch.where(c < 0, self.loc - self.scale / c, torch.inf))
+
+    def _at(self, e: Tensor) -> Tensor:
+        """The value of an exponential draw."""
+        return torch.addcmul(self.loc, self.scale, e * exprel(self.concentration * e))
+
+    def _exponential(self, x: Tensor) -> Tensor:
+        """e at x; infinite, without a gradient, at the upper end of the support."""
+        z = (x - self.loc) / self.scale
+        grown = self.concentration * z
+        end = (grown <= -1) | (z == torch.inf)
+        return torch.where(end, torch.inf, z * log1prel(torch.where(end, 0.0, grown)))
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        return self._at(standard_exponential(shape, self.scale, generator))
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        e, more = self._exponential(x), 1 + self.concentration
+        end = e == torch.inf
+        # at the upper end the density is 0, 1/s or infinite, as 1 + c is above, at or below 0
+        return torch.where(end, torch.xlogy(more.detach(), 0.0), -more * torch.where(end, 0.0, e)) - self.scale.log()
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return -(-self._exponential(x)).expm1()
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return log1mexp(-self._exponential(x))
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return (-self._exponential(x)).exp()
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        return -self._exponential(x)
+
+    def _quantile(self, e: Tensor) -> Tensor:
+        c, end = self.concentration, e == torch.inf
+        top = torch.where(c < 0, self.loc - self.scale / torch.where(c < 0, c, -1.0), torch.inf)
+        return torch.where(end, top, self._at(torch.where(end, 0.0, e)))
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return self._quantile(-(-p).log1p())
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return self._quantile(-q.log())
+
+    @property
+    def mean(self) -> Tensor:
+        c = self.concentration
+        return torch.where(c < 1, self.loc + self.scale / torch.where(c < 1, 1 - c, 1.0), torch.inf)
+
+    @property
+    def variance(self) -> Tensor:
+        finite = self.concentration < 0.5
+        c = torch.where(finite, self.concentration, 0.0)
+        return torch.where(finite, (self.scale / (1 - c)).square() / (1 - 2 * c), torch.inf)
+
+    @property
+    def mode(self) -> Tensor:
+        c = self.concentration  # below -1 the density rises, without bound, to the upper end
+        return self.loc - torch.where(c < -1, self.scale / torch.where(c < -1, c, -1.0), 0.0)
+
+    @property
+    def median(self) -> Tensor:
+        return self._at(torch.full_like(self.scale, math.log(2)))
+
+    def entropy(self) -> Tensor:
+        return self.scale.log() + (1 + self.concentration)

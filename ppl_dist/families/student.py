@@ -1,0 +1,155 @@
+"""Student's t distribution and the F distribution of Fisher and Snedecor: ratios over chi-square draws."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..constraints import positive, real
+from ..distribution import Distribution
+from ..param import Param, param
+from ..samplers import moved_inside, standard_normal
+from ..special import betainc, betaincc, betaincinv_odds, log_beta, log_betainc, log_betaincc
+from ..special.student import half_step, half_step_slope, log_stdtr, stdtr, stdtrit
+from .normal import HALF_LOG_2PI
+from .symmetric import SymmetricLocationScale
+
+__all__ = ["FisherSnedecor", "StudentT"]
+
+MANY = 1e18  # degrees of freedom that are as good as infinitely many
+
+
+def _chi_square_mean(df: Tensor, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+    """Chi-square draws over their degrees of freedom."""
+    half = 0.5 * df
+    draws = torch._standard_gamma(half.expand(shape), generator=generator)
+    return moved_inside(draws, torch.finfo(draws.dtype).tiny) / half
+
+
+class StudentT(SymmetricLocationScale):
+    """StudentT(df n, loc m, scale s):  density  (1 + z**2/n)**(-(n+1)/2) / (s sqrt(n) B(n/2, 1/2)),  z = (x - m)/s.
+
+    With `df` infinite it is the normal distribution.
+
+    >>> StudentT(3.0).variance
+    tensor(3.)
+    """
+
+    df: Param = param(positive)
+    loc: Param = param(real, default=0.0)
+    scale: Param = param(positive, default=1.0)
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        z = standard_normal(shape, self.loc, generator)
+        spread = _chi_square_mean(self.df.clamp(max=MANY), shape, generator)
+        return torch.addcmul(self.loc, self.scale, z * spread.rsqrt())
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        df = self.df.clamp(max=MANY)
+        z = (x - self.loc) / self.scale
+        normalizer = half_step(0.5 * df) - HALF_LOG_2PI - self.scale.log()
+        return torch.addcmul(normalizer, df + 1, (z * (z / df)).log1p(), value=-0.5)
+
+    def _standard_cdf(self, z: Tensor) -> Tensor:
+        return stdtr(self.df, z)
+
+    def _standard_log_cdf(self, z: Tensor) -> Tensor:
+        return log_stdtr(self.df, z)
+
+    def _standard_icdf(self, p: Tensor) -> Tensor:
+        return stdtrit(self.df, p)
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.where(self.df > 1, self.loc, torch.nan)
+
+    @property
+    def stddev(self) -> Tensor:
+        return self.variance.sqrt()
+
+    @property
+    def variance(self) -> Tensor:
+        df = self.df
+        finite = df > 2
+        value = self.scale.square() / (1 - 2 / torch.where(finite, df, 3.0))
+        return torch.where(finite, value, torch.where(df > 1, torch.inf, torch.nan))
+
+    def entropy(self) -> Tensor:
+        half = 0.5 * self.df.clamp(max=MANY)
+        # (n + 1)/2 (digamma((n+1)/2) - digamma(n/2)), less the log normaliser
+        rise = (half + 0.5) * half_step_slope(half) + 0.25 / half
+        return self.scale.log() + (HALF_LOG_2PI + 0.5) + rise - half_step(half)
+
+
+class FisherSnedecor(Distribution):
+    """FisherSnedecor(df1 m, df2 n):  density  r**(m/2) / ((1 + r)**((m+n)/2) x B(m/2, n/2)),  r = m x / n,  x > 0.
+
+    >>> FisherSnedecor(4.0, 6.0).mean
+    tensor(1.5000)
+    """
+
+    df1: Param = param(positive)
+    df2: Param = param(positive)
+    support = positive
+    has_rsample = True
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        above = _chi_square_mean(self.df1, shape, generator)
+        draws = above / _chi_square_mean(self.df2, shape, generator)
+        return moved_inside(draws, torch.finfo(draws.dtype).tiny, torch.finfo(draws.dtype).max)
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        a, b = 0.5 * self.df1, 0.5 * self.df2
+        n, odds = a + b, self.df1 / self.df2 * x
+        normalizer = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(n)
+        return torch.addcmul(a * odds.log(), n, odds.log1p(), value=-1) - x.log() - normalizer
+
+    def _shares(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The shapes a, b of the beta law that r / (1 + r) follows, that share, and what it leaves of 1."""
+        odds = self.df1 / self.df2 * x
+        above = odds > 1
+        small = torch.where(above, self.df2 / self.df1 / torch.where(above, x, 1.0), odds)
+        less, more = small / (1 + small), 1 / (1 + small)
+        return 0.5 * self.df1, 0.5 * self.df2, torch.where(above, more, less), torch.where(above, less, more)
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return betainc(*self._shares(x))
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return log_betainc(*self._shares(x))
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return betaincc(*self._shares(x))
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        return log_betaincc(*self._shares(x))
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return betaincinv_odds(0.5 * self.df1, 0.5 * self.df2, p) * (self.df2 / self.df1)
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return betaincinv_odds(0.5 * self.df1, 0.5 * self.df2, q, complement=True) * (self.df2 / self.df1)
+
+    @property
+    def mean(self) -> Tensor:
+        n = self.df2
+        return torch.where(n > 2, n / torch.where(n > 2, n - 2, 1.0), torch.nan)
+
+    @property
+    def variance(self) -> Tensor:
+        m, finite = self.df1, self.df2 > 4
+        n = torch.where(finite, self.df2, 5.0)
+        value = 2 * (n / (n - 2)).square() * ((m + n - 2) / m) / (n - 4)
+        return torch.where(finite, value, torch.nan)
+
+    @property
+    def mode(self) -> Tensor:
+        m, n = self.df1, self.df2
+        return torch.where(m > 2, (m - 2) / m * (n / (n + 2)), torch.nan)
+
+    def entropy(self) -> Tensor:
+        a, b = 0.5 * self.df1, 0.5 * self.df2
+        below = torch.digamma(b)
+        # -E[log density], with E[log r] = digamma(a) - digamma(b) and E[log(1 + r)] = digamma(a + b) - digamma(b)
+        mean_logs = (1 - a) * (torch.digamma(a) - below) + (a + b) * (torch.digamma(a + b) - below)
+        return log_beta(a, b) + (b / a).log() + mean_logs
