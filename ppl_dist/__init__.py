@@ -9,6 +9,7 @@ from .combine import ExpandedDistribution, Independent, MaskedDistribution, Tran
 from .constraint_registry import biject_to, transform_to
 from .distribution import Distribution
 from .families import (
+    LKJ,
     Bernoulli,
     Beta,
     BetaBinomial,
@@ -27,12 +28,16 @@ from .families import (
     HalfCauchy,
     HalfNormal,
     InverseGamma,
+    InverseWishart,
     Kumaraswamy,
     Laplace,
+    LKJCholesky,
     Logistic,
     LogNormal,
+    LowRankMultivariateNormal,
     Multinomial,
     MultivariateNormal,
+    MultivariateStudentT,
     NegativeBinomial,
     Normal,
     OneHotCategorical,
@@ -40,6 +45,7 @@ from .families import (
     Poisson,
     Uniform,
     Weibull,
+    Wishart,
 )
 from .kl import kl_divergence, register_kl
 from .param import Param, param, static
@@ -75,6 +81,7 @@ from .transforms import (
 from .validation import validating, validation_enabled_now
 
 __all__ = [
+    "LKJ",
     "AbsTransform",
     "AffineTransform",
     "Bernoulli",
@@ -105,16 +112,20 @@ __all__ = [
     "Independent",
     "IndependentTransform",
     "InverseGamma",
+    "InverseWishart",
     "Kumaraswamy",
+    "LKJCholesky",
     "Laplace",
     "LeakyReLUTransform",
     "LogNormal",
     "Logistic",
+    "LowRankMultivariateNormal",
     "LowerCholeskyAffine",
     "LowerCholeskyTransform",
     "MaskedDistribution",
     "Multinomial",
     "MultivariateNormal",
+    "MultivariateStudentT",
     "NegativeBinomial",
     "Normal",
     "OneHotCategorical",
@@ -138,6 +149,7 @@ __all__ = [
     "TransformedDistribution",
     "Uniform",
     "Weibull",
+    "Wishart",
     "biject_to",
     "constraint_registry",
     "constraints",

@@ -12,6 +12,7 @@ import math
 
 from .array import (
     CorrCholesky,
+    CorrMatrix,
     LowerCholesky,
     LowerTriangular,
     Multinomial,
@@ -65,6 +66,7 @@ simplex = Simplex()
 lower_triangular = LowerTriangular()
 lower_cholesky = LowerCholesky()
 corr_cholesky = CorrCholesky()
+corr_matrix = CorrMatrix()
 square = Square()
 symmetric = Symmetric()
 positive_semidefinite = PositiveSemidefinite()
@@ -78,6 +80,7 @@ __all__ = [
     "Cat",
     "Constraint",
     "CorrCholesky",
+    "CorrMatrix",
     "Dependent",
     "GreaterThan",
     "GreaterThanEq",
@@ -105,6 +108,7 @@ __all__ = [
     "cat",
     "circular",
     "corr_cholesky",
+    "corr_matrix",
     "dependent",
     "dependent_property",
     "greater_than",

@@ -11,6 +11,7 @@ from .base import Bound, Constraint
 
 __all__ = [
     "CorrCholesky",
+    "CorrMatrix",
     "LowerCholesky",
     "LowerTriangular",
     "Multinomial",
@@ -172,3 +173,12 @@ class PositiveDefinite(Symmetric):
             return symmetric
         factorises: Tensor = torch.linalg.cholesky_ex(value).info == 0
         return symmetric & factorises
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CorrMatrix(PositiveDefinite):
+    """Positive definite matrices with ones on the diagonal, to 1e-6."""
+
+    def check(self, value: Tensor) -> Tensor:
+        ones = ((value.diagonal(dim1=-2, dim2=-1) - 1).abs() <= _tolerance(value)).all(-1)
+        return ones & super().check(value)

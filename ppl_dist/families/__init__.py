@@ -12,13 +12,18 @@ from .finite import BetaBinomial, DiscreteUniform
 from .gamma import Exponential, Gamma
 from .kumaraswamy import Kumaraswamy
 from .laplace import Laplace, Logistic
+from .lkj import LKJ, LKJCholesky
+from .lowrank import LowRankMultivariateNormal
 from .multivariate import MultivariateNormal
+from .multivariate_t import MultivariateStudentT
 from .normal import HalfNormal, LogNormal, Normal
 from .onehot import Multinomial, OneHotCategorical
 from .poisson import Poisson
 from .uniform import Uniform
+from .wishart import InverseWishart, Wishart
 
 __all__ = [
+    "LKJ",
     "Bernoulli",
     "Beta",
     "BetaBinomial",
@@ -37,12 +42,16 @@ __all__ = [
     "HalfCauchy",
     "HalfNormal",
     "InverseGamma",
+    "InverseWishart",
     "Kumaraswamy",
+    "LKJCholesky",
     "Laplace",
     "LogNormal",
     "Logistic",
+    "LowRankMultivariateNormal",
     "Multinomial",
     "MultivariateNormal",
+    "MultivariateStudentT",
     "NegativeBinomial",
     "Normal",
     "OneHotCategorical",
@@ -50,4 +59,5 @@ __all__ = [
     "Poisson",
     "Uniform",
     "Weibull",
+    "Wishart",
 ]

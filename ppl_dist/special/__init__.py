@@ -13,7 +13,17 @@ from .beta import (
     log_betaincc,
     multi_log_beta,
 )
-from .elementary import deviance, log1mexp, log1pmx, logsubexp, stirling_error, xlog1py, xlogy
+from .elementary import (
+    deviance,
+    digamma_error,
+    lgamma_rise,
+    log1mexp,
+    log1pmx,
+    logsubexp,
+    stirling_error,
+    xlog1py,
+    xlogy,
+)
 from .gamma import gammainc, gammaincc, gammainccinv, gammaincinv, lgamma1p, log_gammainc, log_gammaincc
 from .normal import log_ndtr, ndtr, ndtri, ndtri_exp
 
@@ -23,11 +33,13 @@ __all__ = [
     "betainccinv",
     "betaincinv",
     "deviance",
+    "digamma_error",
     "gammainc",
     "gammaincc",
     "gammainccinv",
     "gammaincinv",
     "lgamma1p",
+    "lgamma_rise",
     "log1mexp",
     "log1pmx",
     "log_beta",

@@ -9,11 +9,12 @@ import torch
 
 from tests.support.families import Case, Row, each
 
+pytestmark = pytest.mark.filterwarnings("ignore:(Low df values|Singular sample):UserWarning")  # of torch's Wishart
 PROPERTIES = ("mean", "variance", "stddev", "mode")
 
 
 def peer(row: Row, case: Case) -> Any:
-    return row.peer(**case.tensors(), validate_args=False)
+    return row.peer(**case.tensors(), **case.static, validate_args=False)
 
 
 def has_peer(row: Row, case: Case) -> bool:
@@ -31,7 +32,7 @@ def compare(row: Row, case: Case, method: str, ours: torch.Tensor, theirs: torch
 def test_shapes(row: Row, case: Case) -> None:
     d, t = row.make(case), peer(row, case)
     assert (d.batch_shape, d.event_shape) == (t.batch_shape, t.event_shape)
-    assert d.has_rsample == t.has_rsample
+    assert d.has_rsample == t.has_rsample or "*:has_rsample" in row.torch_wrong
     assert d.has_enumerate_support == t.has_enumerate_support
     assert d.sample((2,)).shape == t.sample((2,)).shape
     assert d.sample().dtype == t.sample().dtype
@@ -56,7 +57,11 @@ def test_log_prob(row: Row, case: Case) -> None:
 @pytest.mark.parametrize("name", PROPERTIES)
 @each("torch: moments", where=has_peer)
 def test_properties(row: Row, case: Case, name: str) -> None:
-    compare(row, case, name, getattr(row.make(case), name), getattr(peer(row, case), name))
+    try:
+        theirs = getattr(peer(row, case), name)
+    except NotImplementedError:
+        return
+    compare(row, case, name, getattr(row.make(case), name), theirs)
 
 
 @each("torch: methods", where=has_peer)
