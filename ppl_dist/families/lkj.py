@@ -8,6 +8,7 @@ Joe (2009), "Generating random correlation matrices based on vines and extended 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,8 +31,9 @@ class OfCorrelations(Distribution):
     has_rsample = True
 
     def _set_event_shape(self) -> None:
-        if not isinstance(self.dim, int) or self.dim < 1:
-            raise ValueError(f"{type(self).__name__}: `dim` must be a positive integer, got {self.dim!r}.")
+        dim: Any = self.dim
+        if not isinstance(dim, int) or dim < 1:
+            raise ValueError(f"{type(self).__name__}: `dim` must be a positive integer, got {dim!r}.")
         self._event_shape = torch.Size((self.dim, self.dim))
 
     def _betas(self) -> tuple[Tensor, Tensor]:
@@ -40,12 +42,13 @@ class OfCorrelations(Distribution):
         halves = 0.5 * torch.arange(1, self.dim, dtype=c.dtype, device=c.device)
         return c.unsqueeze(-1) + halves.flip(0) - 0.5, halves
 
-    def _log_normalizer(self) -> Tensor:
+    def log_normalizer(self) -> Tensor:
+        """log Z, the same for the matrix and for its factor."""
         a, b = self._betas()
         volume = 0.25 * self.dim * (self.dim - 1) * math.log(math.pi)
         return (torch.lgamma(a) - torch.lgamma(a + b)).sum(-1) + volume
 
-    def _mean_log_squares(self) -> Tensor:
+    def mean_log_squares(self) -> Tensor:
         """E[log L_ii^2], i from 1."""
         a, b = self._betas()
         return torch.digamma(a) - torch.digamma(a + b)
@@ -54,7 +57,8 @@ class OfCorrelations(Distribution):
         """Rows (z, sqrt(2 g)) over their length, z normal and g of Gamma(a_i): the square of the last is beta."""
         a = pad(self._betas()[0], (1, 0), value=1.0)
         rows = chi_normal_factor(2 * a, shape, generator)
-        return rows / torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+        length: Tensor = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+        return rows / length
 
     def _identity(self) -> Tensor:
         c = self.concentration
@@ -83,7 +87,7 @@ class LKJCholesky(OfCorrelations):
 
     def _log_prob(self, x: Tensor) -> Tensor:
         powers = 2 * (self._betas()[0] - 1)
-        return (powers * x.diagonal(dim1=-2, dim2=-1)[..., 1:].log()).sum(-1) - self._log_normalizer()
+        return (powers * x.diagonal(dim1=-2, dim2=-1)[..., 1:].log()).sum(-1) - self.log_normalizer()
 
     def _moments(self) -> tuple[Tensor, Tensor]:
         """E[L_ii^2], and log(E[L_ii]^2 / E[L_ii^2]) by the gamma functions of the beta moments, for i from 1."""
@@ -111,7 +115,7 @@ class LKJCholesky(OfCorrelations):
         return torch.where(moves, torch.where(moves, variance, 1.0).sqrt(), 0.0)
 
     def entropy(self) -> Tensor:
-        return self._log_normalizer() - ((self._betas()[0] - 1) * self._mean_log_squares()).sum(-1)
+        return self.log_normalizer() - ((self._betas()[0] - 1) * self.mean_log_squares()).sum(-1)
 
 
 class LKJ(OfCorrelations):
@@ -128,7 +132,7 @@ class LKJ(OfCorrelations):
 
     def _log_prob(self, x: Tensor) -> Tensor:
         half_log_det = log_diagonal_sum(torch.linalg.cholesky_ex(x).L)
-        return 2 * (self.concentration - 1) * half_log_det - self._log_normalizer()
+        return 2 * (self.concentration - 1) * half_log_det - self.log_normalizer()
 
     @property
     def mean(self) -> Tensor:
@@ -144,4 +148,4 @@ class LKJ(OfCorrelations):
         return self.stddev.square()
 
     def entropy(self) -> Tensor:
-        return self._log_normalizer() - (self.concentration - 1) * self._mean_log_squares().sum(-1)
+        return self.log_normalizer() - (self.concentration - 1) * self.mean_log_squares().sum(-1)

@@ -99,7 +99,8 @@ class LowRankMultivariateNormal(Distribution):
     @property
     def scale_tril(self) -> Tensor:
         """The Cholesky factor of the covariance matrix."""
-        return torch.linalg.cholesky_ex(self.covariance_matrix).L
+        factor: Tensor = torch.linalg.cholesky_ex(self.covariance_matrix).L
+        return factor
 
     def entropy(self) -> Tensor:
         value = self.half_log_det(self.whitened_factor()[1]) + 0.5 * self._event_shape[-1] * (1 + math.log(2 * math.pi))
