@@ -10,6 +10,7 @@ from .constraint_registry import biject_to, transform_to
 from .distribution import Distribution
 from .exp_family import ExponentialFamily
 from .families import (
+    LKJ,
     Bernoulli,
     Beta,
     BetaBinomial,
@@ -17,7 +18,7 @@ from .families import (
     Categorical,
     Cauchy,
     Chi2,
-    #CB
+    # CB
     Delta,
     Dirichlet,
     DiscreteUniform,
@@ -31,12 +32,16 @@ from .families import (
     HalfCauchy,
     HalfNormal,
     InverseGamma,
+    InverseWishart,
     Kumaraswamy,
     Laplace,
+    LKJCholesky,
     Logistic,
     LogNormal,
+    LowRankMultivariateNormal,
     Multinomial,
     MultivariateNormal,
+    MultivariateStudentT,
     NegativeBinomial,
     Normal,
     OneHotCategorical,
@@ -44,8 +49,9 @@ from .families import (
     Poisson,
     StudentT,
     Uniform,
-    #VM
+    # VM
     Weibull,
+    Wishart,
 )
 from .kl import kl_divergence, register_kl
 from .param import Param, param, static
@@ -92,6 +98,7 @@ from .transforms import (
 from .validation import validating, validation_enabled_now
 
 __all__ = [
+    "LKJ",
     "AbsTransform",
     "AffineTransform",
     "Bernoulli",
@@ -130,16 +137,20 @@ __all__ = [
     "Independent",
     "IndependentTransform",
     "InverseGamma",
+    "InverseWishart",
     "Kumaraswamy",
+    "LKJCholesky",
     "Laplace",
     "LeakyReLUTransform",
     "LogNormal",
     "Logistic",
+    "LowRankMultivariateNormal",
     "LowerCholeskyAffine",
     "LowerCholeskyTransform",
     "MaskedDistribution",
     "Multinomial",
     "MultivariateNormal",
+    "MultivariateStudentT",
     "NegativeBinomial",
     "Normal",
     "NormalizeTransform",
@@ -171,6 +182,7 @@ __all__ = [
     "UnitLowerCholeskyTransform",
     "VonMises",
     "Weibull",
+    "Wishart",
     "ZeroSumTransform",
     "biject_to",
     "constraint_registry",

@@ -12,15 +12,20 @@ from .finite import BetaBinomial, DiscreteUniform
 from .gamma import Exponential, Gamma
 from .kumaraswamy import Kumaraswamy
 from .laplace import Laplace, Logistic
+from .lkj import LKJ, LKJCholesky
+from .lowrank import LowRankMultivariateNormal
 from .multivariate import MultivariateNormal
+from .multivariate_t import MultivariateStudentT
 from .normal import HalfNormal, LogNormal, Normal
 from .onehot import Multinomial, OneHotCategorical
 from .peaks import GeneralizedPareto
 from .poisson import Poisson
 from .student import FisherSnedecor, StudentT
 from .uniform import Uniform
+from .wishart import InverseWishart, Wishart
 
 __all__ = [
+    "LKJ",
     "Bernoulli",
     "Beta",
     "BetaBinomial",
@@ -41,12 +46,16 @@ __all__ = [
     "HalfCauchy",
     "HalfNormal",
     "InverseGamma",
+    "InverseWishart",
     "Kumaraswamy",
+    "LKJCholesky",
     "Laplace",
     "LogNormal",
     "Logistic",
+    "LowRankMultivariateNormal",
     "Multinomial",
     "MultivariateNormal",
+    "MultivariateStudentT",
     "NegativeBinomial",
     "Normal",
     "OneHotCategorical",
@@ -55,4 +64,5 @@ __all__ = [
     "StudentT",
     "Uniform",
     "Weibull",
+    "Wishart",
 ]

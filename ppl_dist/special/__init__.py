@@ -15,8 +15,19 @@ from .beta import (
     multi_log_beta,
 )
 from .bregman import binet_excess, expm1mx, lgamma_excess, log_excess, log_quotient
-from .elementary import deviance, log1mexp, log1pmx, logsubexp, stirling_error, xlog1py, xlogy
-from .elementary import deviance, exprel, log1mexp, log1pmx, log1prel, logsubexp, stirling_error, xlog1py, xlogy
+from .elementary import (
+    deviance,
+    digamma_error,
+    exprel,
+    lgamma_rise,
+    log1mexp,
+    log1pmx,
+    log1prel,
+    logsubexp,
+    stirling_error,
+    xlog1py,
+    xlogy,
+)
 from .gamma import gammainc, gammaincc, gammainccinv, gammaincinv, lgamma1p, log_gammainc, log_gammaincc
 from .normal import log_ndtr, ndtr, ndtri, ndtri_exp
 from .student import log_stdtr, stdtr, stdtrit
@@ -26,11 +37,11 @@ __all__ = [
     "betaincc",
     "betainccinv",
     "betaincinv",
+    "betaincinv_odds",
     "binet_excess",
     "deviance",
+    "digamma_error",
     "expm1mx",
-    "betaincinv_odds",
-    "deviance",
     "exprel",
     "gammainc",
     "gammaincc",
@@ -38,6 +49,7 @@ __all__ = [
     "gammaincinv",
     "lgamma1p",
     "lgamma_excess",
+    "lgamma_rise",
     "log1mexp",
     "log1pmx",
     "log1prel",

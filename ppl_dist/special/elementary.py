@@ -14,6 +14,8 @@ _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 # B_2k / (2k (2k - 1)), k = 1...8: Stirling's series, DLMF 5.11.1.
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156, -3617 / 122400)
 _STIRLING_FROM = 10.0
+# B_2k / (2k), k = 1...8: DLMF 5.11.2.
+_DIGAMMA = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12, -3617 / 8160)
 
 
 def horner(x: Tensor, coefficients: Sequence[float]) -> Tensor:
@@ -130,3 +132,20 @@ def log1prel(x: Tensor) -> Tensor:
     ratio = near * inverse
     series = 2 * inverse * horner(ratio * ratio, (1.0, 1 / 3, 1 / 5, 1 / 7, 1 / 9))
     return torch.where(small, series, torch.log1p(far) / far)
+
+
+def digamma_error(x: Tensor) -> Tensor:
+    """log x - digamma(x) for x > 0, about 1/(2x): to full relative accuracy where the difference cancels."""
+    large = x >= _STIRLING_FROM
+    inverse = 1 / torch.where(large, x, _STIRLING_FROM)
+    square = inverse * inverse
+    series = 0.5 * inverse + square * horner(square, _DIGAMMA)
+    low = torch.where(large, 1.0, x)
+    return torch.where(large, series, torch.log(low) - torch.digamma(low))
+
+
+def lgamma_rise(x: Tensor, step: float | Tensor) -> Tensor:
+    """lgamma(x + s) - lgamma(x) - s log x for x > 0, s >= 0, about s (s - 1) / (2x); nothing cancels for large x."""
+    ratio = step / x
+    power = x * log1pmx(ratio) + (step - 0.5) * torch.log1p(ratio)
+    return power + (stirling_error(x + step) - stirling_error(x))

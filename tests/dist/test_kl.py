@@ -76,6 +76,21 @@ EXAMPLES: dict[type[Distribution], list[Distribution]] = {
         dist.BetaBinomial(*double([1.5, 2.0], [2.5, 1.0], [4.0, 9.0])),
     ],
     dist.GammaPoisson: [dist.GammaPoisson(*double(4.0, 1.5)), dist.GammaPoisson(*double([3.0, 2.5], [1.0, 2.0]))],
+    dist.LowRankMultivariateNormal: [
+        dist.LowRankMultivariateNormal(*double([0.1, 0.2], [[1.0], [0.3]], [0.3, 2.0])),
+        dist.LowRankMultivariateNormal(*double([[0.5, 0.2], [1.0, -1.0]], [[0.8], [0.4]], [[0.8, 0.4], [1.5, 0.5]])),
+    ],
+    dist.MultivariateStudentT: [dist.MultivariateStudentT(*double(5.0, [0.1, 0.2], [[1.0, 0.0], [0.3, 2.0]]))],
+    dist.Wishart: [
+        dist.Wishart(*double(4.5, [[1.0, 0.3], [0.3, 2.0]])),
+        dist.Wishart(*double([5.0, 3.5]), scale_tril=double([[0.8, 0.0], [0.4, 1.5]])[0]),
+    ],
+    dist.InverseWishart: [
+        dist.InverseWishart(*double(4.5, [[1.0, 0.3], [0.3, 2.0]])),
+        dist.InverseWishart(*double([5.0, 3.5]), scale_tril=double([[0.8, 0.0], [0.4, 1.5]])[0]),
+    ],
+    dist.LKJCholesky: [dist.LKJCholesky(3, *double(1.5)), dist.LKJCholesky(3, *double([0.7, 4.0]))],
+    dist.LKJ: [dist.LKJ(3, *double(1.5)), dist.LKJ(3, *double([0.7, 4.0]))],
     dist.Delta: [dist.Delta(*double(0.5)), dist.Delta(*double([0.25, 0.75]))],
 }
 
@@ -148,8 +163,9 @@ TORCH = {row.family: row.peer for row in FAMILIES if row.peer is not None}
 def in_torch(d: Distribution) -> Any:
     given = {name: value for name, value in vars(d).items() if name in d.arg_constraints}
     if "scale_tril" in given:
-        given = {"loc": given["loc"], "scale_tril": given["scale_tril"]}
-    return TORCH[type(d)](**given, validate_args=False)
+        given = {n: value for n, value in given.items() if n not in {"covariance_matrix", "precision_matrix"}}
+    static = {name: vars(d)[name] for name in d._spec.static}
+    return TORCH[type(d)](**static, **given, validate_args=False)
 
 
 @pytest.mark.parametrize("p, q", pairs(infinite=False) + pairs(infinite=True))
@@ -165,7 +181,7 @@ def test_equal_to_torch_where_torch_has_the_pair(p: type[Distribution], q: type[
             except NotImplementedError:
                 continue
             value = kl_divergence(left, right)
-            np.testing.assert_allclose(value.numpy(), theirs.expand(value.shape).numpy(), rtol=1e-9, atol=1e-10)
+            np.testing.assert_allclose(value.numpy(), theirs.detach().expand(value.shape).numpy(), rtol=1e-9, atol=1e-10)
 
 
 def test_gradients_flow_to_both_sides() -> None:
@@ -180,6 +196,28 @@ def test_independent_sums_over_its_event() -> None:
     torch.testing.assert_close(kl_divergence(p.to_event(1), q.to_event(1)), kl_divergence(p, q).sum(-1))
     with pytest.raises(NotImplementedError, match=r"same number of dimensions, got 1 and 2. Try to_event\(1\) on both"):
         kl_divergence(p.to_event(1), q.to_event(2))
+
+
+def test_vectors_of_normals_beside_the_multivariate_normal() -> None:
+    loc, scale = double([[0.5, 0.2], [1.0, -1.0]], [0.8, 1.5])
+    apart = dist.Normal(loc, scale).to_event(1)
+    same = dist.MultivariateNormal(loc, scale_tril=scale.diag())
+    for full in EXAMPLES[dist.MultivariateNormal]:
+        torch.testing.assert_close(kl_divergence(apart, full), kl_divergence(same, full))
+        torch.testing.assert_close(kl_divergence(full, apart), kl_divergence(full, same))
+    with pytest.raises(NotImplementedError, match=r"needs one dimension of Normal variables, got Independent\(Laplace"):
+        kl_divergence(dist.Laplace(loc, scale).to_event(1), same)
+
+
+def test_an_inverse_wishart_diverges_as_the_inverses_do() -> None:
+    p, q = EXAMPLES[dist.InverseWishart]
+    inverses = [dist.Wishart(d.df, precision_matrix=d.covariance_matrix) for d in (p, q)]
+    torch.testing.assert_close(kl_divergence(p, q), kl_divergence(*inverses))
+
+
+def test_matrices_of_different_sizes_have_no_divergence() -> None:
+    with pytest.raises(ValueError, match=r"event shapes differ: \(2, 2\), \(3, 3\)"):
+        kl_divergence(dist.LKJ(2), dist.LKJ(3))
 
 
 def test_a_bijection_changes_no_divergence() -> None:

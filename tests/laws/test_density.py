@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ppl_dist import biject_to
+from ppl_dist.shapes import unflatten_mask
 from tests.support.families import Case, Row, continuous, each, on_line
 
 
@@ -27,7 +28,7 @@ def test_log_prob_in_single_precision(row: Row, case: Case) -> None:
     assert got.dtype == torch.float32
     expected = row.judge(case, torch.float32).log_prob(x.double().numpy())
     leaf = x.double().requires_grad_()
-    log_prob = row.make(case).log_prob(leaf)
+    log_prob = row.make(case)._log_prob(leaf)  # unchecked: rounded to single precision, a row of length one has another
     slope = torch.autograd.grad(log_prob.sum(), leaf)[0] if log_prob.requires_grad else torch.zeros_like(leaf)
     moved = (slope * leaf.detach()).abs()
     moved = moved.flatten(moved.dim() - row.make(case).event_dim).sum(-1) if row.make(case).event_dim else moved
@@ -57,20 +58,24 @@ def test_mass_on_the_line(row: Row, case: Case) -> None:
     np.testing.assert_allclose(mass.numpy(), expected, rtol=1e-7)
 
 
-@each("total mass: plane", where=lambda row, case: continuous(row, case) and not on_line(row, case))
+def few_coordinates(row: Row, case: Case) -> bool:
+    return continuous(row, case) and not on_line(row, case) and "many" not in case.traits
+
+
+@each("total mass: plane", where=few_coordinates)
 def test_mass_in_the_plane(row: Row, case: Case) -> None:
     """Trapezoids over unconstrained space, whitened by the draws' own spread: exact for smooth tails."""
     d = row.make(case)[(0,) * len(row.make(case).batch_shape)]
     transform = biject_to(d.support)
     u = transform.inv(d.sample((4000,)))
     dims = u.shape[-1]
-    scale = torch.linalg.cholesky(u.mT.cov())
-    axis = torch.linspace(-16, 16, 401 if dims == 2 else 81, dtype=torch.float64)
-    grid = torch.cartesian_prod(*[axis] * dims)
+    scale = torch.linalg.cholesky(u.mT.cov().reshape(dims, dims))
+    axis = torch.linspace(-16, 16, 401 if dims < 3 else 81, dtype=torch.float64)
+    grid = torch.cartesian_prod(*[axis] * dims).reshape(-1, dims)
     y, log_det = transform.call_and_log_det(u.mean(0) + grid @ scale.mT)
     log_det = log_det if log_det.dim() == 1 else log_det.sum(-1)
     inside = d.support.check(y)
-    log_prob = torch.where(inside, d.log_prob(torch.where(inside[:, None], y, d.mean)), -math.inf)
+    log_prob = torch.where(inside, d.log_prob(torch.where(unflatten_mask(inside, d.event_dim), y, d.mean)), -math.inf)
     cell = (axis[1] - axis[0]) ** dims * scale.diagonal().prod()
     torch.testing.assert_close(
         (log_prob + log_det).exp().sum() * cell, torch.ones((), dtype=y.dtype), rtol=1e-5, atol=0

@@ -11,11 +11,12 @@ import torch
 
 from tests.support.families import Case, Row, each, each_family
 
+pytestmark = pytest.mark.filterwarnings("ignore:(Low df values|Singular sample):UserWarning")  # of torch's Wishart
 PROPERTIES = ("mean", "variance", "stddev", "mode")
 
 
 def peer(row: Row, case: Case) -> Any:
-    return row.peer(**case.tensors(), validate_args=False)
+    return row.peer(**case.tensors(), **case.static, validate_args=False)
 
 
 def has_peer(row: Row, case: Case) -> bool:
@@ -75,7 +76,11 @@ def test_log_prob(row: Row, case: Case) -> None:
 @pytest.mark.parametrize("name", PROPERTIES)
 @each("torch: moments", where=has_peer)
 def test_properties(row: Row, case: Case, name: str) -> None:
-    compare(row, case, name, getattr(row.make(case), name), getattr(peer(row, case), name))
+    try:
+        theirs = getattr(peer(row, case), name)
+    except NotImplementedError:
+        return
+    compare(row, case, name, getattr(row.make(case), name), theirs)
 
 
 @each("torch: methods", where=has_peer)

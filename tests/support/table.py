@@ -19,7 +19,8 @@ class Case:
     """One setting of a family's parameters.
 
     `traits` say what a law must know: "edge" (a parameter on the boundary of its domain, where gradients and
-    free perturbation mean nothing), "heavy" (moments that Monte Carlo cannot pin down at the sizes used here).
+    free perturbation mean nothing), "heavy" (moments that Monte Carlo cannot pin down at the sizes used here), "many"
+    (more than three free coordinates: no grid holds them).
     """
 
     name: str
