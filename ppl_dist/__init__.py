@@ -5,7 +5,15 @@ A family is a declaration of its parameters plus its mathematics; everything str
 """
 
 from . import constraint_registry, constraints, families, kl, transforms
-from .combine import ExpandedDistribution, Independent, MaskedDistribution, TransformedDistribution
+from .combine import (
+    ExpandedDistribution,
+    Independent,
+    MaskedDistribution,
+    MixtureGeneral,
+    MixtureSameFamily,
+    TransformedDistribution,
+    ZeroInflated,
+)
 from .constraint_registry import biject_to, transform_to
 from .distribution import Distribution
 from .families import (
@@ -40,6 +48,8 @@ from .families import (
     Poisson,
     Uniform,
     Weibull,
+    ZeroInflatedNegativeBinomial,
+    ZeroInflatedPoisson,
 )
 from .kl import kl_divergence, register_kl
 from .param import Param, param, static
@@ -113,6 +123,8 @@ __all__ = [
     "LowerCholeskyAffine",
     "LowerCholeskyTransform",
     "MaskedDistribution",
+    "MixtureGeneral",
+    "MixtureSameFamily",
     "Multinomial",
     "MultivariateNormal",
     "NegativeBinomial",
@@ -138,6 +150,9 @@ __all__ = [
     "TransformedDistribution",
     "Uniform",
     "Weibull",
+    "ZeroInflated",
+    "ZeroInflatedNegativeBinomial",
+    "ZeroInflatedPoisson",
     "biject_to",
     "constraint_registry",
     "constraints",

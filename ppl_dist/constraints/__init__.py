@@ -25,7 +25,7 @@ from .array import (
     Symmetric,
 )
 from .base import Constraint, Dependent, Independent, dependent_property, is_dependent
-from .pieces import Cat, Stack
+from .pieces import Cat, MixtureSameFamilyConstraint, Stack
 from .scalar import (
     Boolean,
     GreaterThan,
@@ -90,6 +90,7 @@ __all__ = [
     "LessThan",
     "LowerCholesky",
     "LowerTriangular",
+    "MixtureSameFamilyConstraint",
     "Multinomial",
     "OneHot",
     "OrderedVector",

@@ -10,6 +10,7 @@ from .delta import Delta
 from .extreme import Gumbel, Pareto, Weibull
 from .finite import BetaBinomial, DiscreteUniform
 from .gamma import Exponential, Gamma
+from .inflated import ZeroInflatedNegativeBinomial, ZeroInflatedPoisson
 from .kumaraswamy import Kumaraswamy
 from .laplace import Laplace, Logistic
 from .multivariate import MultivariateNormal
@@ -50,4 +51,6 @@ __all__ = [
     "Poisson",
     "Uniform",
     "Weibull",
+    "ZeroInflatedNegativeBinomial",
+    "ZeroInflatedPoisson",
 ]
