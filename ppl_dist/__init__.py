@@ -5,7 +5,15 @@ A family is a declaration of its parameters plus its mathematics; everything str
 """
 
 from . import constraint_registry, constraints, families, kl, transforms, utils
-from .combine import ExpandedDistribution, Independent, MaskedDistribution, TransformedDistribution
+from .combine import (
+    ExpandedDistribution,
+    Independent,
+    MaskedDistribution,
+    MixtureGeneral,
+    MixtureSameFamily,
+    TransformedDistribution,
+    ZeroInflated,
+)
 from .constraint_registry import biject_to, transform_to
 from .distribution import Distribution
 from .exp_family import ExponentialFamily
@@ -52,6 +60,8 @@ from .families import (
     # VM
     Weibull,
     Wishart,
+    ZeroInflatedNegativeBinomial,
+    ZeroInflatedPoisson,
 )
 from .kl import kl_divergence, register_kl
 from .param import Param, param, static
@@ -148,6 +158,8 @@ __all__ = [
     "LowerCholeskyAffine",
     "LowerCholeskyTransform",
     "MaskedDistribution",
+    "MixtureGeneral",
+    "MixtureSameFamily",
     "Multinomial",
     "MultivariateNormal",
     "MultivariateStudentT",
@@ -183,6 +195,9 @@ __all__ = [
     "VonMises",
     "Weibull",
     "Wishart",
+    "ZeroInflated",
+    "ZeroInflatedNegativeBinomial",
+    "ZeroInflatedPoisson",
     "ZeroSumTransform",
     "biject_to",
     "constraint_registry",

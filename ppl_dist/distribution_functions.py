@@ -78,6 +78,11 @@ class DistributionFunctions(Rebuildable):
                 self._check_value_shape(value)
             elif self._validate_sample(value):
                 return value
+        return self._into_closure(value)
+
+    def _into_closure(self, value: Tensor) -> Tensor:
+        """`value` moved to the nearest end of the support; one below the first count for counts."""
+        support = self.support
         low, high = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
         if support.is_discrete and low is not None:
             low = low - 1

@@ -2,7 +2,17 @@
 
 from .expanded import ExpandedDistribution
 from .independent import Independent
+from .inflated import ZeroInflated
 from .masked import MaskedDistribution
+from .mixture import MixtureGeneral, MixtureSameFamily
 from .transformed import TransformedDistribution
 
-__all__ = ["ExpandedDistribution", "Independent", "MaskedDistribution", "TransformedDistribution"]
+__all__ = [
+    "ExpandedDistribution",
+    "Independent",
+    "MaskedDistribution",
+    "MixtureGeneral",
+    "MixtureSameFamily",
+    "TransformedDistribution",
+    "ZeroInflated",
+]

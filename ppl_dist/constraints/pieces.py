@@ -1,4 +1,4 @@
-"""Sets put together along a dimension."""
+"""Sets put together along a dimension, and the union of sets that lie along one."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Stack(_Pieces):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MixtureSameFamilyConstraint(Constraint):
-    """Values inside `base_constraint` for every component; bounds have the components along their last dimension."""
+    """The union of the sets that `base_constraint` holds along its last batch dimension, one for each component."""
 
     base_constraint: Constraint
 
@@ -86,5 +86,30 @@ class MixtureSameFamilyConstraint(Constraint):
     def is_discrete(self) -> bool:  # type: ignore[override]  # derived here, a constant elsewhere
         return self.base_constraint.is_discrete
 
+    @property
+    def lower_bound(self) -> Tensor:
+        """The least of the components' lower bounds, where they have one."""
+        return _bound(self.base_constraint, "lower_bound").amin(-1)
+
+    @property
+    def upper_bound(self) -> Tensor:
+        """The largest of the components' upper bounds, where they have one."""
+        return _bound(self.base_constraint, "upper_bound").amax(-1)
+
+    def _padded(self, value: Tensor) -> Tensor:
+        return value.unsqueeze(-1 - self.event_dim)
+
     def check(self, value: Tensor) -> Tensor:
-        return self.base_constraint.check(value.unsqueeze(-1 - self.event_dim)).all(-1)
+        return self.base_constraint.check(self._padded(value)).any(-1)
+
+    def feasible(self, value: Tensor) -> Tensor | float:
+        if not hasattr(self.base_constraint, "feasible"):  # of a foreign set nothing is known
+            return value
+        inside = self.base_constraint.feasible(self._padded(value))
+        split = isinstance(inside, Tensor) and inside.dim() > self.event_dim
+        return inside.select(-1 - self.event_dim, 0) if split else inside
+
+
+def _bound(constraint: Constraint, name: str) -> Tensor:
+    bound = torch.as_tensor(getattr(constraint, name))
+    return bound if bound.dim() else bound.unsqueeze(-1)

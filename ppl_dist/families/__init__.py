@@ -10,6 +10,7 @@ from .delta import Delta
 from .extreme import Gumbel, Pareto, Weibull
 from .finite import BetaBinomial, DiscreteUniform
 from .gamma import Exponential, Gamma
+from .inflated import ZeroInflatedNegativeBinomial, ZeroInflatedPoisson
 from .kumaraswamy import Kumaraswamy
 from .laplace import Laplace, Logistic
 from .lkj import LKJ, LKJCholesky
@@ -65,4 +66,6 @@ __all__ = [
     "Uniform",
     "Weibull",
     "Wishart",
+    "ZeroInflatedNegativeBinomial",
+    "ZeroInflatedPoisson",
 ]

@@ -48,12 +48,7 @@ def test_vmap_over_the_distribution_itself(row: Row, case: Case) -> None:
 def full(row: Row, case: Case) -> dict[str, Tensor]:
     """The parameters at the full batch shape, as a distribution stores them."""
     d = row.make(case)
-    out = {}
-    for name, value in case.tensors().items():
-        event = case.static.get("event_dim") if name == "v" else None
-        dims = row.family.arg_constraints[name].event_dim if event is None else event
-        out[name] = value.expand(d.batch_shape + value.shape[value.dim() - dims :])
-    return out
+    return {name: row.read(d, name) for name in case.params}
 
 
 @each("vmap: sample", where=lambda row, case: case is row.cases[0])
@@ -101,11 +96,11 @@ def test_func_hessian_is_the_slope_of_the_gradient(row: Row, case: Case) -> None
     blocks = torch.func.hessian(log_prob, argnums=numbers)(*params)
     gradient = torch.func.grad(log_prob, argnums=numbers)
     for j, value in enumerate(params):
-        if row.family.arg_constraints[list(case.params)[j]].is_discrete:
+        if row.constraint(case, list(case.params)[j]).is_discrete:
             continue
         direction = torch.full_like(value, 1e-6) if value.dim() < 1 else torch.linspace(0.5, 1, value.numel()) * 1e-6
         direction = direction.to(value.dtype).reshape(value.shape)
-        if row.family.arg_constraints[list(case.params)[j]].event_dim == 2:
+        if row.constraint(case, list(case.params)[j]).event_dim == 2:
             direction = direction + direction.mT  # symmetric where the parameter is; triangles stay what they are
             direction = torch.where(value != 0, direction, 0.0)
         ahead = gradient(*params[:j], value + direction, *params[j + 1 :])

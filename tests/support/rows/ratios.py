@@ -79,7 +79,7 @@ def _generalized_pareto(loc: np.ndarray, scale: np.ndarray, concentration: np.nd
 ROWS: tuple[Row, ...] = (
     Row(
         dist.StudentT,
-        line(lambda df, loc, scale: stats.t(df, loc, scale), STUDENT),
+        line(stats.t, STUDENT),
         (
             case("standard", df=6.5, loc=0.0, scale=1.0),
             case("batch", "heavy", df=[1.5, 2.0, 3.5, 30.0], loc=[-1.0, 0.0, 2.5, 1.0], scale=[0.3, 1.0, 4.0, 2.0]),
@@ -95,7 +95,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         dist.FisherSnedecor,
-        line(lambda df1, df2: stats.f(df1, df2), FISHER),
+        line(stats.f, FISHER),
         (
             case("standard", df1=4.0, df2=20.0),
             case("batch", "heavy", df1=[0.5, 3.0, 10.0, 40.0], df2=[5.0, 6.0, 5.5, 8.0]),
