@@ -103,9 +103,24 @@ def test_steps_lower_the_loss(name: str) -> None:
 def test_every_shared_family_has_parameters() -> None:
     assert {"Normal", "Gamma"} <= set(families.shared()) <= set(families.PARAMETERS)
     for name in families.shared():
-        (_, ours), (_, density), _, (_, torchs), (_, its_density), _ = families.contenders(name, 7)
-        assert ours.call().batch_shape == torchs.call().batch_shape == (7,)
-        torch.testing.assert_close(density.call(), its_density.call(), rtol=1e-4, atol=1e-5)
+        call = {key: contender.call for key, contender in families.contenders(name, 7)}
+        for operation in families.OPERATIONS:
+            if (operation, "torch") in call:
+                ours, torchs = call[operation, "ours"](), call[operation, "torch"]()
+                assert ours.shape == torchs.shape
+                assert ours.shape[:1] == (7,)
+                if operation != families.DRAW:
+                    torch.testing.assert_close(ours, torchs, rtol=1e-4, atol=1e-5)
+
+
+def test_family_figures_follow_from_the_ratios() -> None:
+    ratios = {("A", families.SCORE, batch): 0.25 for batch in families.BATCHES}
+    ratios |= {("B", families.DRAW, batch): 1.0 for batch in families.BATCHES}
+    small, large, *slowest = families.figures(ratios)
+    assert (small.value, small.holds, large.value, large.holds) == (0.5, True, 0.5, True)
+    assert [f.value for f in slowest] == [1.0, 1.0, 1.0]
+    assert all("slowest entry, B construct + rsample" in f.label for f in slowest)
+    assert not next(f for f in families.figures({**ratios, ("B", families.DRAW, 10): 4.0}) if "slowest" in f.label).holds
 
 
 def test_minimum_of_alternating_rounds() -> None:
