@@ -27,7 +27,7 @@ class LowRankMultivariateNormal(Distribution):
             [1., 3.]])
     """
 
-    loc: Param = param(real_vector)
+    loc: Param = param(real_vector, finite=True)
     cov_factor: Param = param(real_matrix)
     cov_diag: Param = param(Independent(positive, 1))
     support = real_vector

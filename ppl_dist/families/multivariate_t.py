@@ -29,8 +29,8 @@ class MultivariateStudentT(Distribution):
     tensor([2., 4.])
     """
 
-    df: Param = param(positive)
-    loc: Param = param(real_vector)
+    df: Param = param(positive, finite=False)
+    loc: Param = param(real_vector, finite=True)
     scale_tril: Param = param(lower_cholesky)
     support = real_vector
     has_rsample = True

@@ -35,7 +35,7 @@ class StudentT(SymmetricLocationScale):
     tensor(3.)
     """
 
-    df: Param = param(positive)
+    df: Param = param(positive, finite=False)
     loc: Param = param(real, default=0.0)
     scale: Param = param(positive, default=1.0)
 
