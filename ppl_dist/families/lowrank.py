@@ -28,7 +28,7 @@ class LowRankMultivariateNormal(Distribution):
     """
 
     loc: Param = param(real_vector, finite=True)
-    cov_factor: Param = param(real_matrix)
+    cov_factor: Param = param(real_matrix, finite=True)
     cov_diag: Param = param(Independent(positive, 1))
     support = real_vector
     has_rsample = True

@@ -29,7 +29,7 @@ class GeneralizedPareto(Distribution):
 
     loc: Param = param(real)
     scale: Param = param(positive)
-    concentration: Param = param(real)
+    concentration: Param = param(real, finite=True)
     has_rsample = True
 
     @dependent_property

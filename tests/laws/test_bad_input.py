@@ -78,7 +78,7 @@ def test_batch_shapes_that_do_not_broadcast_are_refused(row: Row, case: Case) ->
     first, second, *_ = declared(row, case)
     given = {**case.tensors()}
     given[first], given[second] = torch.stack([given[first]] * 2), torch.stack([given[second]] * 3)
-    with pytest.raises(ValueError, match=rf"^{row.name}: batch shapes do not broadcast: .*\(2,\).*\(3,\).*try"):
+    with pytest.raises(ValueError, match=rf"^{row.name}: batch shapes do not broadcast: .*(\(2,\).*\(3,\)|\(3,\).*\(2,\)).*try"):
         row.new(**given, **case.static)
 
 
@@ -188,7 +188,9 @@ def test_an_event_without_entries_is_refused_or_certain(row: Row) -> None:
     """Vectors of size 0: an error that names the family, or the one draw there is, with density 1."""
     case = row.cases[0]
     kinds = {name: row.family.arg_constraints.get(name) for name in case.params}
-    if not row.make(case).event_shape or any(kind is None or is_dependent(kind) for kind in kinds.values()):
+    if not any(kind is not None and kind.event_dim for kind in kinds.values()):
+        return
+    if any(kind is None or is_dependent(kind) for kind in kinds.values()):
         return
     given = {}
     for name, value in case.tensors().items():
