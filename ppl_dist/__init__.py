@@ -42,7 +42,7 @@ from .families import (
     Uniform,
     Weibull,
 )
-from .kl import kl_divergence, register_kl
+from .kl import KLEstimate, kl_divergence, register_kl
 from .param import Param, param, static
 from .transforms import (
     AbsTransform,
@@ -107,6 +107,7 @@ __all__ = [
     "Independent",
     "IndependentTransform",
     "InverseGamma",
+    "KLEstimate",
     "Kumaraswamy",
     "Laplace",
     "LeakyReLUTransform",

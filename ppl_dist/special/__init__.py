@@ -13,7 +13,7 @@ from .beta import (
     log_betaincc,
     multi_log_beta,
 )
-from .bregman import binet_excess, expm1mx, lgamma_excess, log_excess, log_quotient
+from .bregman import binet_excess, expm1mx, lgamma_excess, log_excess, log_quotient, trigamma
 from .elementary import deviance, log1mexp, log1pmx, logsubexp, stirling_error, xlog1py, xlogy
 from .gamma import gammainc, gammaincc, gammainccinv, gammaincinv, lgamma1p, log_gammainc, log_gammaincc
 from .normal import log_ndtr, ndtr, ndtri, ndtri_exp
@@ -48,6 +48,7 @@ __all__ = [
     "ndtri",
     "ndtri_exp",
     "stirling_error",
+    "trigamma",
     "xlog1py",
     "xlogy",
 ]
