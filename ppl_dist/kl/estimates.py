@@ -88,24 +88,38 @@ def _integrated(p: Any, q: Any) -> KLEstimate:
     of the four grids of every fourth node would have made (where the density has a kink, each meets it elsewhere),
     what the last node still brings, and what lies where a quantile is not representable.
     """
-    mean = p.median
+    like = _like(p)
     batch = (1,) * len(p.batch_shape)
-    t = STEP * (torch.arange(NODES, dtype=torch.float64, device=mean.device) - MIDDLE).reshape(-1, *batch)
+    t = STEP * (torch.arange(NODES, dtype=torch.float64, device=like.device) - MIDDLE).reshape(-1, *batch)
     e = (t - (-t).exp()).exp()
     weight = 0.5 * STEP * e * (1 + (-t).exp()) * (-e).exp()
-    level = (0.5 * (-e).exp()).to(mean.dtype)
-    total, error = torch.zeros_like(mean, dtype=torch.float64), torch.zeros_like(mean, dtype=torch.float64)
+    level = (0.5 * (-e).exp()).to(like.dtype)
+    total = error = torch.zeros(p.batch_shape, dtype=torch.float64, device=like.device)
     for quantile in (p.icdf, p.isf):
         x = quantile(level.expand(-1, *p.batch_shape))
         log_p, ratio = _log_ratio(p, q, x)
-        known = log_p.isfinite()
+        # so near an end a quantile may have been rounded to it, where q may have no density
+        near_end = level < 16 * torch.finfo(like.dtype).eps
+        known = log_p.isfinite() & (ratio.isfinite() | ~near_end)
         ratio = torch.where(known, ratio, 0.0)
-        grids = (weight * ratio).unflatten(0, (-1, GRIDS)).sum(0)
+        grids = (weight * ratio).reshape(-1, GRIDS, *p.batch_shape).sum(0)
         half = grids.sum(0)
         unknown = torch.where(known, 0.0, weight).sum(0) * ratio.abs().amax(0)
         total = total + half
         error = error + (GRIDS * grids - half).abs().amax(0) + unknown + (weight[-1] * ratio[-1]).abs() / STEP
-    return _finished(total, error, mean.dtype)
+    return _finished(total, error, like.dtype)
+
+
+def _like(d: Any) -> Tensor:
+    """A tensor with the dtype and device of a distribution's parameters."""
+    while True:
+        state = vars(d)
+        found = next((v for v in state.values() if isinstance(v, Tensor) and v.is_floating_point()), None)
+        if found is not None:
+            return found
+        if "base_dist" not in state:
+            return torch.empty(())
+        d = state["base_dist"]
 
 
 def _summed(p: Any, q: Any) -> KLEstimate:
@@ -145,5 +159,5 @@ def _weighted(log_p: Tensor, ratio: Tensor) -> Tensor:
 
 
 def _finished(value: Tensor, error: Tensor, dtype: torch.dtype) -> KLEstimate:
-    rounding = 8 * torch.finfo(dtype).eps * (1 + value.abs())
+    rounding = 64 * torch.finfo(dtype).eps * (1 + value.abs())
     return KLEstimate(value.to(dtype), torch.where(value.isinf(), torch.inf, error + rounding).detach().to(dtype))

@@ -263,8 +263,8 @@ for _left in (HalfNormal, LogNormal, Gamma, Exponential, Weibull, InverseGamma, 
             _register(_left, _right, _cross)
 _register(HalfCauchy, LogNormal, _to_lognormal)  # of the half-Cauchy law only log x and small powers have moments
 _register(HalfCauchy, Weibull, _to_weibull)
-for _left in (Uniform, Laplace, Logistic, Gumbel):
-    _register(_left, Normal, _to_normal)
+for _line in (Uniform, Laplace, Logistic, Gumbel):
+    _register(_line, Normal, _to_normal)
 _register(Uniform, Cauchy, _to_cauchy)
 for _right, _cross in {**_FINITE, HalfCauchy: _to_cauchy}.items():
     if _right is not Normal:

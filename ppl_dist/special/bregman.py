@@ -60,13 +60,12 @@ def _main_excess(a: Tensor, c: Tensor, gap: Tensor) -> Tensor:
     return -c * log_ratio_excess(a, c, -gap) - 0.5 * log_ratio_excess(c, a, gap)
 
 
-def binet_excess(a: Tensor, c: Tensor) -> Tensor:
-    """The excess at c over a of Binet's function, lgamma(x) - (x - 1/2) log x + x, for a, c > 0.
+def binet_excess(a: Tensor, c: Tensor, gap: Tensor) -> Tensor:
+    """The excess at c over a of Binet's function, lgamma(x) - (x - 1/2) log x + x, for a, c > 0 and gap = c - a.
 
     Small arguments are first raised by lgamma(x) = lgamma(x+1) - log x.
     """
-    a, c = torch.broadcast_tensors(a, c)  # type: ignore[no-untyped-call]  # torch's gap
-    gap = c - a
+    a, c, gap = torch.broadcast_tensors(a, c, gap)  # type: ignore[no-untyped-call]  # torch's gap
     large = torch.minimum(a, c) >= _FROM
     low_a, low_c = torch.where(large, 1.0, a), torch.where(large, 1.0, c)
     low_gap = torch.where(large, 0.0, gap)
@@ -80,7 +79,7 @@ def binet_excess(a: Tensor, c: Tensor) -> Tensor:
 
 def lgamma_excess(a: Tensor, c: Tensor) -> Tensor:
     """lgamma(c) - lgamma(a) - (c - a) digamma(a) >= 0, for a, c > 0."""
-    return _main_excess(a, c, c - a) + binet_excess(a, c)
+    return _main_excess(a, c, c - a) + binet_excess(a, c, c - a)
 
 
 # B_2k, k = 1...6: DLMF 24.2.1
