@@ -63,7 +63,7 @@ from .families import (
     ZeroInflatedNegativeBinomial,
     ZeroInflatedPoisson,
 )
-from .kl import kl_divergence, register_kl
+from .kl import KLEstimate, kl_divergence, register_kl
 from .param import Param, param, static
 from .transforms import (
     AbsTransform,
@@ -148,6 +148,7 @@ __all__ = [
     "IndependentTransform",
     "InverseGamma",
     "InverseWishart",
+    "KLEstimate",
     "Kumaraswamy",
     "LKJCholesky",
     "Laplace",

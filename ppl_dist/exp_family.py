@@ -57,7 +57,7 @@ def _normalizer_along(
     d: ExponentialFamily, eta: tuple[Tensor, ...], steps: tuple[Tensor, ...], batch: torch.Size
 ) -> tuple[Tensor, Tensor]:
     """A(eta), and the products of its gradient there with `steps`, both of shape `batch`."""
-    value, pull = torch.func.vjp(d._log_normalizer, *eta)
+    value, pull = torch.func.vjp(d._log_normalizer, *eta)  # type: ignore[misc]  # three with has_aux only
     slopes: tuple[Tensor, ...] = pull(torch.ones_like(value))
     products = [sum_rightmost(s * g, s.dim() - len(batch)) for s, g in zip(steps, slopes, strict=True)]
     return value, torch.stack(products).sum(0)
@@ -74,4 +74,5 @@ def bregman(p: ExponentialFamily, q: Any) -> Tensor:
     start, end = spread(p), spread(q)
     steps = tuple(b - a for a, b in zip(start, end, strict=True))
     value, along = _normalizer_along(p, start, steps, batch)
-    return q._log_normalizer(*end) - value - along
+    divergence: Tensor = q._log_normalizer(*end) - value - along
+    return divergence

@@ -37,10 +37,7 @@ def broadcast_all(*values: Any) -> tuple[Tensor, ...]:
         if not isinstance(value, Number | Tensor):
             raise ValueError(f"broadcast_all: expected numbers and tensors, got {type(value).__name__}.")
     like = next((v for v in values if isinstance(v, Tensor)), torch.empty(()))
-    tensors = [
-        v if isinstance(v, Tensor) else torch.full((), v, dtype=like.dtype, device=like.device)  # type: ignore[arg-type]  # checked above
-        for v in values
-    ]
+    tensors = [v if isinstance(v, Tensor) else torch.full((), v, dtype=like.dtype, device=like.device) for v in values]
     return tuple(torch.broadcast_tensors(*tensors)) if tensors else ()  # type: ignore[no-untyped-call]  # torch's gap
 
 

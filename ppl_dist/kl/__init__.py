@@ -1,4 +1,4 @@
-"""Kullback-Leibler divergences in closed form."""
+"""Kullback-Leibler divergences: closed forms by the families of both sides, and estimates for the others."""
 
 from . import (  # noqa: F401 (importing them registers their rules)
     continuous,
@@ -12,6 +12,7 @@ from . import (  # noqa: F401 (importing them registers their rules)
     proportions,
     structural,
 )
+from .estimates import KLEstimate
 from .registry import kl_divergence, register_infinite, register_kl
 
-__all__ = ["kl_divergence", "register_infinite", "register_kl"]
+__all__ = ["KLEstimate", "kl_divergence", "register_infinite", "register_kl"]

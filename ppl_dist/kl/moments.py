@@ -24,7 +24,7 @@ from ..families.kumaraswamy import Kumaraswamy
 from ..families.laplace import Laplace, Logistic
 from ..families.normal import HALF_LOG_2PI, HALF_LOG_HALF_PI, HalfNormal, LogNormal, Normal
 from ..families.uniform import Uniform
-from ..special import log_beta
+from ..special import log_beta, trigamma
 from .registry import register_kl
 
 __all__: list[str] = []
@@ -38,7 +38,7 @@ def _log_moments(p: Any) -> tuple[Tensor, Tensor]:
 
 @_log_moments.register
 def _(p: Gamma) -> tuple[Tensor, Tensor]:
-    return torch.digamma(p.concentration) - p.rate.log(), torch.polygamma(1, p.concentration)
+    return torch.digamma(p.concentration) - p.rate.log(), trigamma(p.concentration)
 
 
 @_log_moments.register
@@ -49,7 +49,7 @@ def _(p: Exponential) -> tuple[Tensor, Tensor]:
 @_log_moments.register
 def _(p: Beta) -> tuple[Tensor, Tensor]:
     a, n = p.concentration1, p.concentration1 + p.concentration0
-    return torch.digamma(a) - torch.digamma(n), torch.polygamma(1, a) - torch.polygamma(1, n)
+    return torch.digamma(a) - torch.digamma(n), trigamma(a) - trigamma(n)
 
 
 @_log_moments.register
@@ -88,7 +88,7 @@ def _(p: Weibull) -> tuple[Tensor, Tensor]:
 
 @_log_moments.register
 def _(p: InverseGamma) -> tuple[Tensor, Tensor]:
-    return p.rate.log() - torch.digamma(p.concentration), torch.polygamma(1, p.concentration)
+    return p.rate.log() - torch.digamma(p.concentration), trigamma(p.concentration)
 
 
 @_log_moments.register
@@ -99,7 +99,7 @@ def _(p: Pareto) -> tuple[Tensor, Tensor]:
 @_log_moments.register
 def _(p: Kumaraswamy) -> tuple[Tensor, Tensor]:
     a, b = p.concentration1, p.concentration0
-    return -(torch.digamma(b + 1) + EULER) / a, (math.pi**2 / 6 - torch.polygamma(1, b + 1)) / a.square()
+    return -(torch.digamma(b + 1) + EULER) / a, (math.pi**2 / 6 - trigamma(b + 1)) / a.square()
 
 
 def _lgamma(x: Tensor) -> Tensor:
@@ -263,8 +263,8 @@ for _left in (HalfNormal, LogNormal, Gamma, Exponential, Weibull, InverseGamma, 
             _register(_left, _right, _cross)
 _register(HalfCauchy, LogNormal, _to_lognormal)  # of the half-Cauchy law only log x and small powers have moments
 _register(HalfCauchy, Weibull, _to_weibull)
-for _left in (Uniform, Laplace, Logistic, Gumbel):
-    _register(_left, Normal, _to_normal)
+for _line in (Uniform, Laplace, Logistic, Gumbel):
+    _register(_line, Normal, _to_normal)
 _register(Uniform, Cauchy, _to_cauchy)
 for _right, _cross in {**_FINITE, HalfCauchy: _to_cauchy}.items():
     if _right is not Normal:

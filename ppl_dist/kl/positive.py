@@ -31,7 +31,7 @@ def _gammas(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
     less, more = (a - c) / c, (d - b) / b
     m = (a / c) * (d / b)
     means = -c * log_ratio_excess(m, torch.ones_like(m), less + more + less * more)
-    return means + 0.5 * log_excess(a, c) + binet_excess(a, c)
+    return means + 0.5 * log_excess(a, c) + binet_excess(a, c, c - a)
 
 
 @register_kl(Gamma, Gamma)
@@ -58,7 +58,8 @@ def _shares(a: Tensor, c: Tensor) -> Tensor:
     shift = (p * gap.sum(-1, keepdim=True) - gap) / other  # p - q
     shares = (-c * log_ratio_excess(p, q, shift)).sum(-1)
     start, end = torch.cat([a, total], -1), torch.cat([c, other], -1)
-    parts = 0.5 * log_excess(start, end) + binet_excess(start, end)
+    moved = torch.cat([gap, gap.sum(-1, keepdim=True)], -1)  # of the totals, known better than they are
+    parts = binet_excess(start, end, moved) - 0.5 * log_ratio_excess(end, start, moved)
     return shares + parts[..., :-1].sum(-1) - parts[..., -1]
 
 

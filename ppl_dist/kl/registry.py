@@ -8,13 +8,16 @@ not contained in the right one, are rows of a table rather than functions.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import torch
 from torch import Tensor
 
 from ..distribution import Distribution
 from ..shapes import broadcast_shapes
+
+if TYPE_CHECKING:
+    from .estimates import KLEstimate
 
 __all__ = ["kl_divergence", "register_infinite", "register_kl"]
 
@@ -80,25 +83,75 @@ def _lookup(type_p: type, type_q: type) -> Rule | None:
     return None
 
 
-def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
+@overload
+def kl_divergence(
+    p: Distribution,
+    q: Distribution,
+    *,
+    method: Literal["closed_form"] | None = None,
+    num_samples: int = ...,
+    generator: torch.Generator | None = None,
+) -> Tensor: ...
+@overload
+def kl_divergence(
+    p: Distribution,
+    q: Distribution,
+    *,
+    method: Literal["monte_carlo", "quadrature"],
+    num_samples: int = ...,
+    generator: torch.Generator | None = None,
+) -> KLEstimate: ...
+def kl_divergence(
+    p: Distribution,
+    q: Distribution,
+    *,
+    method: Literal["closed_form", "monte_carlo", "quadrature"] | None = None,
+    num_samples: int = 10_000,
+    generator: torch.Generator | None = None,
+) -> Tensor | KLEstimate:
     """KL(p || q) = E_p[log p - log q] in nats, of the batch shape of both.
 
     >>> import ppl_dist as dist
     >>> dist.kl_divergence(dist.Normal(0.0, 1.0), dist.Normal(1.0, 1.0))
     tensor(0.5000)
+    >>> p, q = dist.Normal(0.0, 1.0), dist.Logistic(0.0, 1.0)
+    >>> dist.kl_divergence(p, q, method="quadrature").value
+    tensor(0.1727)
+
+    Args:
+        p: the distribution of the mean.
+        q: the other.
+        method: by default, and as "closed_form", the rule registered for the two families. "monte_carlo" gives an
+            unbiased `KLEstimate` and its standard error: with derivatives along the path of the draws where p has
+            `rsample`, else by the score function, unbiased either way. A draw where q has no density makes value and
+            error infinite; an infinity that no draw has met goes unnoticed. "quadrature" takes single numbers: an
+            integral over the quantiles of p, or a sum over its counts, with an estimate of the error; where the
+            integral diverges that is as large as the value.
+        num_samples: how many draws Monte Carlo makes.
+        generator: where they come from.
 
     Raises:
-        NotImplementedError: no closed form is registered for these two families.
+        NotImplementedError: no closed form is registered for these two families, or p has no quantiles to integrate.
+        ValueError: there is no such method, or the counts of p are spread too wide to be added up.
     """
+    if method is None or method == "closed_form":
+        return _closed_form(p, q)
+    from .estimates import by_monte_carlo, by_quadrature
+
+    if method == "monte_carlo":
+        return by_monte_carlo(p, q, num_samples, generator)
+    if method == "quadrature":
+        return by_quadrature(p, q)
+    raise ValueError(
+        f'kl_divergence: method must be None, "closed_form", "monte_carlo" or "quadrature", got {method!r}.'
+    )
+
+
+def _closed_form(p: Distribution, q: Distribution) -> Tensor:
     key = type(p), type(q)
     if key not in _found:
         _found[key] = _lookup(*key)
     rule = _found[key]
     if rule is None:
-        left, right = key[0].__name__, key[1].__name__
-        known = sorted({b.__name__ for a, b in _rules if issubclass(key[0], a)})
-        raise NotImplementedError(
-            f"{left} has no closed-form kl_divergence to {right}. Registered for {left}: {', '.join(known) or 'none'}. "
-            f"Try register_kl({left}, {right}), or a Monte Carlo estimate: (p.log_prob(x) - q.log_prob(x)).mean()."
-        )
+        raise missing(p, q)
     return rule(p, q)

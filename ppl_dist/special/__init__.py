@@ -28,6 +28,8 @@ from .elementary import (
     xlog1py,
     xlogy,
 )
+from .bregman import binet_excess, expm1mx, lgamma_excess, log_excess, log_quotient, trigamma
+from .elementary import deviance, log1mexp, log1pmx, logsubexp, stirling_error, xlog1py, xlogy
 from .gamma import gammainc, gammaincc, gammainccinv, gammaincinv, lgamma1p, log_gammainc, log_gammaincc
 from .normal import log_ndtr, ndtr, ndtri, ndtri_exp
 from .student import log_stdtr, stdtr, stdtrit
@@ -70,6 +72,7 @@ __all__ = [
     "stdtr",
     "stdtrit",
     "stirling_error",
+    "trigamma",
     "xlog1py",
     "xlogy",
 ]
