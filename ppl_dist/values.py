@@ -1,4 +1,4 @@
-"""Values that may be numbers or tensors: compared by content, and shown short."""
+"""Values that may be numbers or tensors: compared by content, shown short, and looked at before they are computed with."""
 
 from __future__ import annotations
 
@@ -6,8 +6,38 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-__all__ = ["same_value", "short"]
+__all__ = ["extremes", "gradient_possible", "same_value", "short"]
+
+
+def extremes(value: Tensor) -> tuple[float, float] | None:
+    """The smallest and the largest entry; None where values cannot be read, or reading them would wait for a device.
+
+    One cheap pass that lets a formula leave out its care for edges that do not occur. Inside vmap or a capture there
+    is nothing to look at, and the careful form stays.
+    """
+    if not value.is_cpu or torch.compiler.is_compiling() or value.numel() == 0:
+        return None
+    try:
+        low, high = torch.aminmax(value.detach() if value.requires_grad else value)
+        return low.item(), high.item()
+    except RuntimeError:
+        return None
+
+
+def gradient_possible(*values: Tensor) -> bool:
+    """Whether a derivative in one of `values` may be asked for; where that cannot be known, yes.
+
+    A tangent of forward mode, a `torch.func` transformation and a graph that is being recorded do not show in
+    `requires_grad`. Under `no_grad` nothing is asked for.
+    """
+    if not torch.is_grad_enabled():
+        return False
+    if any(value.requires_grad for value in values) or torch.compiler.is_compiling():
+        return True
+    functorch = torch._C._functorch.maybe_current_level() is not None
+    return functorch or forward_ad._current_level >= 0 or torch._C._len_torch_dispatch_stack() > 0
 
 
 def same_value(a: Any, b: Any) -> bool:
