@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .values import plainly_eager
+
 __all__ = [
     "draw",
     "draw_from",
@@ -106,13 +108,18 @@ def log_standard_gamma(concentration: Tensor, generator: torch.Generator | None)
     log G(a) = log G(a + 1) + log(U) / a: Marsaglia and Tsang (2000), "A simple method for generating gamma
     variables", section 6. Drawn directly, most of the draws are zero for concentrations below 1e-2.
     """
-    log_raised = torch._standard_gamma(concentration + 1, generator=generator).log()
-    return torch.addcdiv(log_raised, log_uniform(concentration.shape, concentration, generator), concentration)
+    log_raised = torch._standard_gamma(concentration + 1, generator=generator).log_()
+    log_u = log_uniform(concentration.shape, concentration, generator)
+    add = log_raised.addcdiv_ if plainly_eager() else log_raised.addcdiv
+    return add(log_u, concentration)
 
 
 def moved_inside(draws: Tensor, low: float, high: float | None = None) -> Tensor:
-    """Draws that rounding put on the edge of the support, moved to `low` or `high`; their gradient stays whole."""
+    """Draws that rounding put on the edge of the support, moved to `low` or `high`; their gradient stays whole.
+
+    `draws` are the caller's to give away: without a gradient they may be overwritten.
+    """
     if not draws.requires_grad:
-        return draws.clamp(low, high)
+        return draws.clamp_(low, high) if plainly_eager() else draws.clamp(low, high)
     fixed = draws.detach()
     return draws + (fixed.clamp(low, high) - fixed)

@@ -1,4 +1,4 @@
-"""Values that may be numbers or tensors: compared by content, shown short, and looked at before they are computed with."""
+"""Values that may be numbers or tensors: compared by content, shown short, and looked at before a computation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-__all__ = ["extremes", "gradient_possible", "same_value", "short"]
+__all__ = ["extremes", "gradient_possible", "plainly_eager", "same_value", "short"]
 
 
 def extremes(value: Tensor) -> tuple[float, float] | None:
@@ -29,15 +29,21 @@ def extremes(value: Tensor) -> tuple[float, float] | None:
 def gradient_possible(*values: Tensor) -> bool:
     """Whether a derivative in one of `values` may be asked for; where that cannot be known, yes.
 
-    A tangent of forward mode, a `torch.func` transformation and a graph that is being recorded do not show in
-    `requires_grad`. Under `no_grad` nothing is asked for.
+    Under `no_grad` nothing is asked for.
     """
-    if not torch.is_grad_enabled():
+    return torch.is_grad_enabled() and (any(value.requires_grad for value in values) or not plainly_eager())
+
+
+def plainly_eager() -> bool:
+    """Whether operations are run as they are written, by nobody but autograd.
+
+    What this rules out does not show on a tensor: a `torch.func` transformation, a tangent of forward mode, and a
+    graph that is being recorded.
+    """
+    if torch.compiler.is_compiling():
         return False
-    if any(value.requires_grad for value in values) or torch.compiler.is_compiling():
-        return True
-    functorch = torch._C._functorch.maybe_current_level() is not None
-    return functorch or forward_ad._current_level >= 0 or torch._C._len_torch_dispatch_stack() > 0
+    transformed = torch._C._functorch.maybe_current_level() is not None
+    return not (transformed or forward_ad._current_level >= 0 or torch._C._len_torch_dispatch_stack() > 0)
 
 
 def same_value(a: Any, b: Any) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..constraints import Independent, positive, simplex, unit_interval
 from ..distribution import Distribution
 from ..param import Param, param
-from ..samplers import log_standard_gamma
+from ..samplers import log_standard_gamma, moved_inside
 from ..special import (
     betainc,
     betaincc,
@@ -42,11 +42,14 @@ def _change(x: Tensor, a: Tensor, total: Tensor) -> Tensor:
 
 
 def _shares(log_weights: Tensor) -> Tensor:
-    """`softmax` over the last dimension, written out for large batches: the library's is slow over short vectors."""
+    """`softmax` over the last dimension, written out for large batches: the library's is slow over short vectors.
+
+    Overwrites its argument.
+    """
     if log_weights.numel() < 1000 or log_weights.shape[-1] > 32:
         return log_weights.softmax(-1)
-    weights = (log_weights - log_weights.amax(-1, keepdim=True)).exp_()
-    return weights / weights.sum(-1, keepdim=True)
+    weights = log_weights.sub_(log_weights.amax(-1, keepdim=True)).exp_()
+    return weights.div_(weights.sum(-1, keepdim=True))
 
 
 def _peak(concentration: Tensor) -> Tensor:
@@ -145,7 +148,8 @@ class Dirichlet(Distribution):
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         a = self.concentration.expand(shape)
         wanted = gradient_possible(a)
-        x = _shares(log_standard_gamma(a.detach() if wanted else a, generator)).clamp(min=torch.finfo(a.dtype).tiny)
+        x = _shares(log_standard_gamma(a.detach() if wanted else a, generator))
+        x = moved_inside(x, torch.finfo(a.dtype).tiny)
         if not wanted:
             return x
         moves = _change(x, a, a.sum(-1, keepdim=True).expand(shape))
