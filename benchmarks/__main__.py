@@ -1,4 +1,4 @@
-"""`python -m benchmarks [sites|svi|families] [--rounds N] [--quick]`: measure, print the tables, keep the numbers."""
+"""`python -m benchmarks [sites|svi|families|passes] [--rounds N] [--quick]`: measure, print the tables, keep the numbers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from . import families, sites, svi_eight_schools
+from . import families, passes, sites, svi_eight_schools
 from .report import NOT_INSTALLED, Report
 
 BENCHMARKS: dict[str, Callable[..., Report]] = {
     "sites": sites.run,
     "svi": svi_eight_schools.run,
     "families": families.run,
+    "passes": passes.run,
 }
 PEERS = ("torch", "pyro-ppl", "numpyro", "jax")
 

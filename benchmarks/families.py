@@ -89,7 +89,9 @@ def run(*, rounds: int, quick: bool = False) -> Report:
                 cells += _cells(operation, found)
                 if (operation, "torch") in found:
                     ratios[name, operation, batch] = found[operation, "ours"] / found[operation, "torch"]
-    columns = [heading for batch in BATCHES for operation in OPERATIONS for heading in (_short(operation, batch), "ratio")]
+    columns = [
+        heading for batch in BATCHES for operation in OPERATIONS for heading in (_short(operation, batch), "ratio")
+    ]
     title = "Families, validation on, at batch 10, 1e4 and 1e6: microseconds of ours, and ratio ours / torch"
     return Report(title, ("", *columns), list(times.items()), list(figures(ratios)))
 

@@ -8,6 +8,7 @@ construction is reported from here.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -216,9 +217,50 @@ class Spec:
         return made
 
     def _general_body(self, scope: dict[str, Any]) -> str:
-        scope["_assemble"] = assemble
+        """Tensors that need nothing done to them on a hot path per choice from the groups; all else by `assemble`."""
+        scope.update(_assemble=assemble, _Tensor=Tensor, _floats=_FLOATS, _resolve=validation.resolve)
+        scope.update(_recheck=_recheck, _check_relative=_check_relative)
         given, fixed = "".join(f"{n}, " for n in self.names), "".join(f"{n}, " for n in self.static)
-        return f"    _assemble(self, ({given}), ({fixed}), validate_args)\n"
+        params = self.params.values()
+        plain = params and not self.static and not any(isinstance(p.constraint, Dependent) for p in params)
+        choices = itertools.product(*self.groups) if plain else ()
+        grouped = {name for group in self.groups for name in group}
+        lines = [line for chosen in choices for line in self._choice(scope, grouped.difference(chosen))]
+        lines.append(f"_assemble(self, ({given}), ({fixed}), validate_args)")
+        return "".join(f"    {line}\n" for line in lines)
+
+    def _choice(self, scope: dict[str, Any], absent: set[str]) -> list[str]:
+        """The path taken when `absent` are None and the others are tensors of one batch shape."""
+        names = [name for name in self.names if name not in absent]
+        events = {name: self.params[name].constraint.event_dim for name in names}
+        shapes = [f"{n}.shape[:-{events[n]}]" if events[n] else f"{n}.shape" for n in names]
+        tests = [f"{n} is None" for n in sorted(absent)]
+        tests += [f"type({n}) is _Tensor and {n}.dtype in _floats" for n in names]
+        tests += [f"{n}.dim() >= {dims}" for n, dims in events.items() if dims]
+        tests += [f"{shape} == {shapes[0]}" for shape in shapes[1:]]
+        lines = [f"if {' and '.join(tests)}:"]
+        for n in names:
+            prepare = scope[f"_prepare_{n}"] = self.params[n].prepare
+            lines.append(f"    self.{n} = {n}" if prepare is None else f"    self.{n} = _prepare_{n}({n})")
+            scope[f"_holds_{n}"] = self.params[n].constraint.holds
+        lines += ["    self._validate_args = validate_args", f"    self._batch_shape = {shapes[0]}"]
+        if any(events.values()):
+            lines.append("    self._set_event_shape()")
+        good = " and ".join(f"_holds_{n}(self.{n})" for n in names)
+        derived = [n for n in absent if self.params[n].stored]
+        return [
+            *lines,
+            "    if _resolve(validate_args):",
+            "        try:",
+            f"            good = {good}",
+            "        except RuntimeError:  # values cannot be read inside vmap or on fake tensors",
+            "            good = True",
+            "        if not good:",
+            "            _recheck(self)",
+            *(["        _check_relative(self)"] if self.relative else []),
+            *(f"    self.{n} = self._spec.params[{n!r}].derive(self)" for n in derived),
+            "    return",
+        ]
 
     def _scalar_body(self, scope: dict[str, Any]) -> str:
         """The hot path, written out per class: no loop, no dictionary, one comparison per parameter.

@@ -1,4 +1,4 @@
-"""Values that may be numbers or tensors: compared by content, and shown short."""
+"""Values that may be numbers or tensors: compared by content, shown short, and looked at before a computation."""
 
 from __future__ import annotations
 
@@ -6,10 +6,46 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .tree import Node
 
-__all__ = ["same_value", "short"]
+__all__ = ["extremes", "gradient_possible", "plainly_eager", "same_value", "short"]
+
+
+def extremes(value: Tensor) -> tuple[float, float] | None:
+    """The smallest and the largest entry; None where values cannot be read, or reading them would wait for a device.
+
+    One cheap pass that lets a formula leave out its care for edges that do not occur. Inside vmap or a capture there
+    is nothing to look at, and the careful form stays.
+    """
+    if not value.is_cpu or torch.compiler.is_compiling() or value.numel() == 0:
+        return None
+    try:
+        low, high = torch.aminmax(value.detach() if value.requires_grad else value)
+        return low.item(), high.item()
+    except RuntimeError:
+        return None
+
+
+def gradient_possible(*values: Tensor) -> bool:
+    """Whether a derivative in one of `values` may be asked for; where that cannot be known, yes.
+
+    Under `no_grad` nothing is asked for.
+    """
+    return torch.is_grad_enabled() and (any(value.requires_grad for value in values) or not plainly_eager())
+
+
+def plainly_eager() -> bool:
+    """Whether operations are run as they are written, by nobody but autograd.
+
+    What this rules out does not show on a tensor: a `torch.func` transformation, a tangent of forward mode, and a
+    graph that is being recorded.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    transformed = torch._C._functorch.maybe_current_level() is not None
+    return not (transformed or forward_ad._current_level >= 0 or torch._C._len_torch_dispatch_stack() > 0)
 
 
 def same_value(a: Any, b: Any) -> bool:

@@ -23,7 +23,7 @@ import torch
 
 import benchmarks
 from benchmarks import __main__ as command
-from benchmarks import families, report, sites, svi_eight_schools, timing
+from benchmarks import families, passes, report, sites, svi_eight_schools, timing
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,7 +44,7 @@ def figure(answer: report.Report, label: str) -> report.Figure:
 
 def test_every_module_imports() -> None:
     names = [m.name for m in pkgutil.iter_modules(benchmarks.__path__)]
-    assert {"timing", "report", "sites", "svi_eight_schools", "families"} <= set(names)
+    assert {"timing", "report", "sites", "svi_eight_schools", "families", "passes"} <= set(names)
     for name in names:
         assert importlib.import_module(f"benchmarks.{name}").__doc__
 
@@ -56,7 +56,7 @@ def test_benchmark_runs_without_peers(name: str) -> None:
     numbers = [cell for cell in cells if isinstance(cell, float)]
     assert numbers and all(math.isfinite(number) and number > 0 for number in numbers)
     words = {cell for cell in cells if isinstance(cell, str)} - {"-"}
-    assert words == (set() if name == "families" else {report.NOT_INSTALLED})
+    assert name == "passes" or words == (set() if name == "families" else {report.NOT_INSTALLED})
     assert all(len(cells) == len(answer.columns) - 1 for _, cells in answer.rows)
     for row, _ in answer.rows:
         assert row in str(answer)
@@ -120,7 +120,18 @@ def test_family_figures_follow_from_the_ratios() -> None:
     assert (small.value, small.holds, large.value, large.holds) == (0.5, True, 0.5, True)
     assert [f.value for f in slowest] == [1.0, 1.0, 1.0]
     assert all("slowest entry, B construct + rsample" in f.label for f in slowest)
-    assert not next(f for f in families.figures({**ratios, ("B", families.DRAW, 10): 4.0}) if "slowest" in f.label).holds
+    assert not next(
+        f for f in families.figures({**ratios, ("B", families.DRAW, 10): 4.0}) if "slowest" in f.label
+    ).holds
+
+
+def test_passes_count_what_touches_every_entry() -> None:
+    x = torch.rand(100)
+    with passes.Passes(100) as counted:
+        (x.log() + x.exp()).reshape(10, 10)
+        x[:3].sin()
+    assert counted.count == {"log": 1, "exp": 1, "add": 1}
+    assert set(counted.seconds) == set(counted.count)
 
 
 def test_minimum_of_alternating_rounds() -> None:
@@ -160,7 +171,7 @@ def test_figures_show_what_is_asked() -> None:
 def test_unknown_benchmark_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         command.main(["svj"])
-    assert "no benchmark 'svj'; there are: sites, svi, families" in capsys.readouterr().err
+    assert "no benchmark 'svj'; there are: sites, svi, families, passes" in capsys.readouterr().err
 
 
 @pytest.mark.slow

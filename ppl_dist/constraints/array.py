@@ -73,6 +73,15 @@ class Simplex(Constraint):
     def check(self, value: Tensor) -> Tensor:
         return (value >= 0).all(-1) & ((value.sum(-1) - 1).abs() <= _tolerance(value))
 
+    def holds(self, value: Tensor) -> bool:
+        if value.numel() == 0 or not value.is_floating_point():
+            return super().holds(value)
+        if not value.detach().min().item() >= 0:
+            return False
+        low, high = torch.aminmax(value.detach().sum(-1).sub_(1))
+        tolerance = _tolerance(value)
+        return bool(low.item() >= -tolerance and high.item() <= tolerance)
+
     def feasible(self, value: Tensor) -> Tensor | float:
         return torch.full(value.shape[-1:], 1.0 / value.shape[-1], dtype=value.dtype, device=value.device)
 

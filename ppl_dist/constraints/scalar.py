@@ -64,13 +64,17 @@ class _Bounded(Constraint):
 
     def holds(self, value: Tensor) -> bool:
         if not self._plain():
-            return super().holds(value)
+            return (value.numel() > 0 and self._clear(value.detach())) or super().holds(value)
         if value.dim() == 0:
             number = value.item()
             return bool(self._contains(number, number))
         if value.numel() == 0:
             return True
         return self._extremes(value.detach())
+
+    def _clear(self, value: Tensor) -> bool:
+        """Whether the smallest distances from the bounds, which are tensors, show it; False shows nothing."""
+        return False
 
     def _extremes(self, value: Tensor) -> bool:
         low, high = torch.aminmax(value)  # NaN comes through, and fails every comparison
@@ -88,6 +92,10 @@ class GreaterThan(_Bounded):
 
     def _plain(self) -> bool:
         return not isinstance(self.lower_bound, Tensor)
+
+    def _clear(self, value: Tensor) -> bool:
+        gap = (value - self.lower_bound).min().item()
+        return bool(type(self)(0.0)._contains(gap, gap))
 
     def _extremes(self, value: Tensor) -> bool:
         return bool(value.min().item() > self.lower_bound)
@@ -143,6 +151,10 @@ class Interval(_Bounded):
     def _plain(self) -> bool:
         return not isinstance(self.lower_bound, Tensor) and not isinstance(self.upper_bound, Tensor)
 
+    def _clear(self, value: Tensor) -> bool:
+        low, high = (value - self.lower_bound).min().item(), (value - self.upper_bound).max().item()
+        return bool(type(self)(0.0, 0.0)._contains(low, high))
+
     def feasible(self, value: Tensor) -> Tensor | float:
         return self.lower_bound + 0.5 * (self.upper_bound - self.lower_bound)
 
@@ -177,7 +189,10 @@ class _Whole(_Bounded):
             return False
         if not value.is_floating_point():
             return True
-        return value.item() % 1 == 0 if value.dim() == 0 else bool((value % 1 == 0).all().item())
+        if value.dim() == 0:
+            return value.item() % 1 == 0
+        value = value.detach()
+        return value.numel() == 0 or (torch.equal(value, value.floor()) and value.max().item() < torch.inf)
 
     def feasible(self, value: Tensor) -> Tensor | float:
         return self.lower_bound

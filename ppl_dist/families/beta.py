@@ -8,7 +8,7 @@ from torch import Tensor
 from ..constraints import Independent, positive, simplex, unit_interval
 from ..exp_family import ExponentialFamily
 from ..param import Param, param
-from ..samplers import log_standard_gamma
+from ..samplers import log_standard_gamma, moved_inside
 from ..special import (
     betainc,
     betaincc,
@@ -19,9 +19,16 @@ from ..special import (
     log_betaincc,
     multi_log_beta,
 )
+from ..values import extremes, gradient_possible
 from .edges import xlog1py, xlogy
 
 __all__ = ["Beta", "Dirichlet"]
+
+
+def _all_small(total: Tensor) -> bool:
+    """Whether the concentrations are seen to be so small that in log B(a, b), as a difference, no digit cancels."""
+    seen = extremes(total)
+    return seen is not None and seen[1] < 16
 
 
 def _change(x: Tensor, a: Tensor, total: Tensor) -> Tensor:
@@ -32,6 +39,17 @@ def _change(x: Tensor, a: Tensor, total: Tensor) -> Tensor:
     """
     slope = torch._dirichlet_grad(x, a.detach(), total.detach())
     return (a - a.detach()) * slope
+
+
+def _shares(log_weights: Tensor) -> Tensor:
+    """`softmax` over the last dimension, written out for large batches: the library's is slow over short vectors.
+
+    Overwrites its argument.
+    """
+    if log_weights.numel() < 1000 or log_weights.shape[-1] > 32:
+        return log_weights.softmax(-1)
+    weights = log_weights.sub_(log_weights.amax(-1, keepdim=True)).exp_()
+    return weights.div_(weights.sum(-1, keepdim=True))
 
 
 def _peak(concentration: Tensor) -> Tensor:
@@ -58,10 +76,11 @@ class Beta(ExponentialFamily):
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         a, b = self.concentration1.expand(shape), self.concentration0.expand(shape)
-        odds = log_standard_gamma(a.detach(), generator) - log_standard_gamma(b.detach(), generator)
+        first, second = log_standard_gamma(torch.stack([a, b]).detach(), generator).unbind()
+        odds = first - second
         facts = torch.finfo(odds.dtype)
         x = odds.sigmoid().clamp(facts.tiny, 1 - facts.eps / 2)
-        if not torch.is_grad_enabled():
+        if not gradient_possible(a, b):
             return x
         y = (-odds).sigmoid().clamp(facts.tiny, 1 - facts.eps / 2)
         return x + y * _change(x, a, a + b) - x * _change(y, b, a + b)
@@ -105,8 +124,14 @@ class Beta(ExponentialFamily):
 
     def entropy(self) -> Tensor:
         a, b = self.concentration1, self.concentration0
-        inner = (a + b - 2) * torch.digamma(a + b) - (a - 1) * torch.digamma(a) - (b - 1) * torch.digamma(b)
-        return log_beta(a, b) + inner
+        n = a + b
+        if not _all_small(n):
+            inner = (n - 2) * torch.digamma(n) - (a - 1) * torch.digamma(a) - (b - 1) * torch.digamma(b)
+            return log_beta(a, b) + inner
+        every = torch.stack([a, b, n])
+        slope = torch.digamma(every)
+        first, second, both = torch.addcmul(torch.lgamma(every), every - 1, slope, value=-1).unbind()
+        return first + second - both - slope[2]
 
     @property
     def _natural_params(self) -> tuple[Tensor, ...]:
@@ -130,8 +155,10 @@ class Dirichlet(ExponentialFamily):
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         a = self.concentration.expand(shape)
-        x = log_standard_gamma(a.detach(), generator).softmax(-1).clamp(min=torch.finfo(a.dtype).tiny)
-        if not torch.is_grad_enabled():
+        wanted = gradient_possible(a)
+        x = _shares(log_standard_gamma(a.detach() if wanted else a, generator))
+        x = moved_inside(x, torch.finfo(a.dtype).tiny)
+        if not wanted:
             return x
         moves = _change(x, a, a.sum(-1, keepdim=True).expand(shape))
         return x + moves - x * moves.sum(-1, keepdim=True)
@@ -157,6 +184,9 @@ class Dirichlet(ExponentialFamily):
     def entropy(self) -> Tensor:
         a = self.concentration
         n, k = a.sum(-1), a.shape[-1]
+        if _all_small(n):
+            terms = torch.addcmul(torch.lgamma(a), a - 1, torch.digamma(a), value=-1)
+            return torch.addcmul(terms.sum(-1) - torch.lgamma(n), n - k, torch.digamma(n))
         return multi_log_beta(a) + (n - k) * torch.digamma(n) - ((a - 1) * torch.digamma(a)).sum(-1)
 
     @property

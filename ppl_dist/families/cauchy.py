@@ -41,7 +41,7 @@ class Cauchy(SymmetricLocationScale):
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         u = standard_uniform(shape, self.loc, generator)
-        return torch.addcmul(self.loc, self.scale, (math.pi * (u - 0.5)).tan())
+        return torch.addcmul(self.loc, self.scale, u.sub_(0.5).mul_(math.pi).tan_())
 
     def _log_prob(self, x: Tensor) -> Tensor:
         # s^2 + (x - m)^2 under a root: the square alone overflows long before its logarithm is large
@@ -86,7 +86,7 @@ class HalfCauchy(Folded):
         return Cauchy(torch.zeros_like(self.scale), self.scale, validate_args=False)
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        return self.scale * (HALF_PI * standard_uniform(shape, self.scale, generator)).tan()
+        return self.scale * standard_uniform(shape, self.scale, generator).mul_(HALF_PI).tan_()
 
     def _log_prob(self, x: Tensor) -> Tensor:
         return torch.sub(self.scale.log() + (LOG_2 - LOG_PI), torch.hypot(self.scale, x).log(), alpha=2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,8 @@ from ..transforms import PowerTransform, Transform
 from .gamma import Gamma
 
 __all__ = ["Chi2", "InverseGamma"]
+
+LOG_2 = math.log(2)
 
 
 class Chi2(Gamma):
@@ -32,6 +36,12 @@ class Chi2(Gamma):
     @property
     def variance(self) -> Tensor:
         return 2 * self.df
+
+    def entropy(self) -> Tensor:
+        n, a = self.df, self.concentration
+        slope = torch.digamma(a)
+        constant = torch.add(torch.lgamma(a) + slope, n, alpha=0.5)
+        return torch.addcmul(constant, n, slope, value=-0.5) + LOG_2
 
 
 class InverseGamma(Mapped):
@@ -98,4 +108,4 @@ class InverseGamma(Mapped):
 
     def entropy(self) -> Tensor:
         a = self.concentration
-        return a + self.rate.log() + torch.lgamma(a) - (1 + a) * torch.digamma(a)
+        return torch.addcmul(a + self.rate.log() + torch.lgamma(a), a + 1, torch.digamma(a), value=-1)

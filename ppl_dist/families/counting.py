@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +13,65 @@ from torch.nn.functional import logsigmoid
 
 from ..shapes import broadcast_shapes
 from ..special import betainc, betaincc, log_betainc, log_betaincc
+from ..values import extremes
 
-__all__ = ["Successes", "count_quantile", "log_masses", "log_scale_integral", "top_count", "unit_vectors", "widened"]
+__all__ = [
+    "Successes",
+    "count_quantile",
+    "expected_log_choices",
+    "log_masses",
+    "log_scale_integral",
+    "top_count",
+    "unit_vectors",
+    "widened",
+    "widened_if_large",
+]
+
+
+TABLE_COUNT = 64  # up to here the polynomial is shorter than the integral
+SMALL_COUNT = 32.0  # of two together; up to here the rounding of their log factorials is one of the answer
 
 
 def widened(*values: Tensor) -> tuple[Tensor, ...]:
     """The same numbers in double precision: log factorials grow as n log n, and nearly all of that cancels."""
     return tuple(value.to(torch.float64) for value in values)
+
+
+def widened_if_large(*values: Tensor) -> tuple[Tensor, ...]:
+    """`widened`, but single precision is kept where the numbers are seen to be small."""
+    if all(value.dtype == torch.float32 for value in values):
+        seen = [extremes(value) for value in values]
+        if sum(torch.inf if pair is None else pair[1] for pair in seen) <= SMALL_COUNT:
+            return values
+    return widened(*values)
+
+
+@functools.cache
+def _weighed_log_choices(low: int, high: int) -> list[list[float]]:
+    """C log C for C = n!/(k! (n-k)!): a row per k below high, an entry per n from low to high."""
+    choices = [[math.comb(n, k) for n in range(low, high + 1)] for k in range(high)]
+    return [[c * math.log(c) if c else 0.0 for c in row] for row in choices]
+
+
+def expected_log_choices(total_count: Tensor, p: Tensor, q: Tensor) -> Tensor | None:
+    """E[log n!/(K! (n-K)!)] for K ~ Binomial(n, p), q = 1 - p, in float64; None unless n is seen to be small.
+
+    The sum over K is m^n times a polynomial in s/m, for the smaller s and the larger m of p and q, as the
+    coefficients are symmetric. They are positive, so that Horner's rule loses nothing.
+    """
+    seen = extremes(total_count)
+    if seen is None or seen[1] > TABLE_COUNT:
+        return None
+    low, high = (int(count) for count in seen)
+    terms = torch.tensor(_weighed_log_choices(low, high), dtype=torch.float64)
+    p, q = p.to(torch.float64), q.to(torch.float64)
+    large = torch.maximum(p, q)
+    ratio = torch.minimum(p, q) / large
+    which = (total_count - low).long()
+    total = torch.zeros_like(ratio)
+    for term in reversed(terms.unbind()):
+        total = torch.addcmul(term[0] if low == high else term[which], total, ratio)
+    return total * large.pow(total_count.to(torch.float64))
 
 
 def unit_vectors(index: Tensor, size: int, dtype: torch.dtype) -> Tensor:
@@ -94,13 +148,24 @@ class Successes:
         given = self._given()
         return given.exp() if "logits" in self.__dict__ else given / (1 - given)
 
+    def _log_chances(self, k: Tensor | None, m: Tensor) -> tuple[Tensor, Tensor]:
+        """(log p, log(1 - p)), to be multiplied by k and by m; made up where that is 0, as p may be 0 or 1 there.
+
+        None for k says that log p is finite.
+        """
+        one = other = given = self._given().to(m.dtype)
+        logits = "logits" in self.__dict__
+        seen = extremes(given)
+        low, high = (-torch.inf, torch.inf) if logits else (0.0, 1.0)
+        if seen is None or not (low < seen[0] and seen[1] < high):
+            one = given if k is None else torch.where(k == 0, 0.5, given)
+            other = torch.where(m == 0, 0.5, given)
+        return (logsigmoid(one), logsigmoid(-other)) if logits else (one.log(), (-other).log1p())
+
     def _trials(self, k: Tensor, m: Tensor) -> Tensor:
-        """k log p + m log(1 - p); a term whose count is 0 is left out, with its derivative, so that p may be 0 or 1."""
-        given = self._given().to(k.dtype)
-        one, other = torch.where(k == 0, 0.5, given), torch.where(m == 0, 0.5, given)
-        if "logits" in self.__dict__:
-            return torch.addcmul(k * logsigmoid(one), m, logsigmoid(-other))
-        return torch.addcmul(k * one.log(), m, (-other).log1p())
+        """k log p + m log(1 - p); a term whose count is 0 is left out, with its derivative."""
+        success, failure = self._log_chances(k, m)
+        return torch.addcmul(k * success, m, failure)
 
     def _rest(self, k: Tensor) -> Tensor:
         """m(k), the failures that stand against k + 1 successes; none are left where it is 0."""

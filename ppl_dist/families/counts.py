@@ -19,12 +19,20 @@ from ..constraints import (
 )
 from ..distribution import Distribution
 from ..param import Param, param
-from ..samplers import standard_exponential
+from ..samplers import log_uniform
 from ..special import log1mexp
+from ..special.elementary import horner
+from ..values import extremes
 from .categorical import count_up
-from .counting import Successes, log_scale_integral, top_count, widened
+from .counting import Successes, expected_log_choices, log_scale_integral, top_count, widened_if_large
 
 __all__ = ["Binomial", "GammaPoisson", "Geometric", "NegativeBinomial"]
+
+
+LONG = 1000  # entries from which fewer passes are worth more kernels
+MODERATE = 8.0
+# lgamma(z) - ((z - 1/2) log z - z + log(2 pi)/2) by powers of 1/z, beyond the first; for z >= 1 it is off by 7e-8
+STIRLING_FIT = (0.083333267, 4.6804936e-06, -0.0028292565, 0.00018862145, 0.00058281571, -0.0002187255)
 
 
 class Geometric(Successes, Distribution):
@@ -44,11 +52,13 @@ class Geometric(Successes, Distribution):
         return torch.nn.functional.logsigmoid(-given) if "logits" in self.__dict__ else (-given).log1p()
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        return (standard_exponential(shape, self._given(), generator) / -self._log_failure()).floor()
+        return (log_uniform(shape, self._given(), generator) / self._log_failure()).floor()
 
     def _log_prob(self, x: Tensor) -> Tensor:
         given = self._given()
-        return self._trials(torch.ones_like(given), x.to(torch.promote_types(x.dtype, given.dtype)))
+        x = x.to(torch.promote_types(x.dtype, given.dtype))
+        success, failure = self._log_chances(None, x)
+        return torch.addcmul(success, x, failure)
 
     def _log_sf(self, x: Tensor) -> Tensor:
         k = x.floor() + 1
@@ -88,8 +98,11 @@ class Geometric(Successes, Distribution):
 
     def entropy(self) -> Tensor:
         p = self.probs
-        entropy: Tensor = (torch.special.entr(p) + torch.special.entr(self._failure())) / p
-        return entropy
+        if p.numel() < LONG:
+            entropy: Tensor = (torch.special.entr(p) + torch.special.entr(self._failure())) / p
+            return entropy
+        log_q = self._log_failure().clamp(min=torch.finfo(p.dtype).min)  # finite: at p = 1 it is multiplied by 0
+        return 0 - torch.addcmul(p.log(), self._failure() / p, log_q)
 
 
 class Binomial(Successes, Distribution):
@@ -116,7 +129,7 @@ class Binomial(Successes, Distribution):
         return torch.binomial(self.total_count.expand(shape), self.probs.expand(shape), generator=generator)
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        n, k = widened(self.total_count, x)
+        n, k = widened_if_large(self.total_count, x)
         m = n - k
         log_mass = self._trials(k, m) + (n + 1).lgamma() - (k + 1).lgamma() - (m + 1).lgamma()
         return log_mass.to(torch.promote_types(x.dtype, self.total_count.dtype))
@@ -147,7 +160,13 @@ class Binomial(Successes, Distribution):
         1 + e^(-n t) - F - G, with F and G that function of K and of n - K; it cancels for small t and is written as
         (1 - F)(1 - G) - (F G - e^(-n t)).
         """
-        n, p, q = (v.to(torch.float64).unsqueeze(-1) for v in (self.total_count, self.probs, self._failure()))
+        p, q = self.probs, self._failure()
+        choice = torch.special.entr(p) + torch.special.entr(q)
+        log_choices = expected_log_choices(self.total_count, p, q)
+        if log_choices is not None:
+            small: Tensor = self.total_count * choice.to(torch.float64) - log_choices
+            return small.to(p.dtype)
+        n, p, q = (v.to(torch.float64).unsqueeze(-1) for v in (self.total_count, p, q))
 
         def excess(t: Tensor) -> Tensor:
             w = -(-t).expm1()
@@ -206,10 +225,34 @@ class NegativeBinomial(Successes, Distribution):
         return torch.poisson(rate, generator=generator)
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        total, k = widened(self.total_count, x)
-        r = torch.where(k == 0, 1.0, total)  # any will do at 0; r = 0 would give inf - inf
+        total, k = widened_if_large(self.total_count, x)
+        seen = extremes(self.total_count)
+        moderate = seen is not None and 0.1 <= seen[0] and seen[1] <= MODERATE
+        if moderate and total.dtype != x.dtype == torch.float32 and x.numel() >= LONG:
+            return self._log_mass_of_long_counts(x)
+        # any will do where k = 0; r = 0 would give inf - inf
+        r = total if seen is not None and seen[0] > 0 else torch.where(k == 0, 1.0, total)
         log_mass = self._trials(k, total) + (k + r).lgamma() - (k + 1).lgamma() - r.lgamma()
         return log_mass.to(torch.promote_types(x.dtype, self.total_count.dtype))
+
+    def _log_mass_of_long_counts(self, k: Tensor) -> Tensor:
+        """In single precision, for moderate r: with Stirling's formula for lgamma(k + r) - lgamma(k + 1).
+
+        The large terms are added up as k log(p (k + r) / (k + 1)), which is near 0 where the mass is.
+        """
+        r, p, q = self.total_count, self.probs, self._failure()
+        both = torch.stack([k + r, k + 1])
+        log_n, log_next = both.log().unbind()
+        inverse = both.reciprocal()
+        error, error_next = (inverse * horner(inverse, STIRLING_FIT)).unbind()
+        excess = (r * p - k * q - 1) / both[1]
+        _, log_q = self._log_chances(None, r)
+        certain = r * log_q
+        constant = certain + (1 - r) - torch.lgamma(r)
+        log_mass = (
+            torch.addcmul(constant, k, excess.log1p()) + (r - 0.5) * log_n - 0.5 * log_next + (error - error_next)
+        )
+        return torch.where(k == 0, certain, log_mass)
 
     def _rest(self, k: Tensor) -> Tensor:
         return self.total_count

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..special import log1mexp
+from ..values import extremes, gradient_possible
 
 __all__ = ["NEGLIGIBLE", "log_of", "log_rise", "xlog1py", "xlogy"]
 
@@ -17,11 +18,19 @@ def xlogy(c: Tensor, x: Tensor) -> Tensor:
 
     The library's function has the value, but its derivative in x is 0/0 at that point.
     """
+    seen = extremes(x)
+    if seen is not None and 0 < seen[0] and seen[1] < torch.inf:
+        return c * x.log()
+    if not gradient_possible(c, x):
+        return torch.xlogy(c, x)
     return torch.xlogy(c, x + (torch.hypot(c, x) == 0))
 
 
 def xlog1py(c: Tensor, x: Tensor) -> Tensor:
     """c * log(1 - x) for 0 <= x <= 1, and 0 where c = 0 and x = 1, with zero derivatives there."""
+    seen = extremes(x)
+    if seen is not None and seen[1] < 1:
+        return c * (-x).log1p()
     product: Tensor = torch.special.xlog1py(c, (torch.hypot(c, x - 1) == 0).to(x.dtype) - x)
     return product
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..combine.transformed import Mapped
 from ..constraints import dependent_property, greater_than_eq, positive, real
 from ..param import Param, param
-from ..samplers import log_standard_exponential, moved_inside, standard_exponential
+from ..samplers import log_standard_exponential, log_uniform, moved_inside
 from ..special import lgamma1p, log1mexp
 from ..transforms import AffineTransform, ExpTransform, PowerTransform, Transform
 from .edges import log_rise
@@ -161,7 +161,7 @@ class Weibull(Mapped):
 
     def entropy(self) -> Tensor:
         k = self.concentration
-        return 1 + EULER * (1 - k.reciprocal()) + (self.scale / k).log()
+        return torch.sub((self.scale / k).log() + (1 + EULER), k.reciprocal(), alpha=EULER)
 
 
 class Pareto(Mapped):
@@ -187,7 +187,7 @@ class Pareto(Mapped):
         return [ExpTransform(), AffineTransform(0.0, self.scale)]
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        return self.scale * (standard_exponential(shape, self.alpha, generator) / self.alpha).exp()
+        return self.scale * (log_uniform(shape, self.alpha, generator).neg_() / self.alpha).exp()
 
     def _log_prob(self, x: Tensor) -> Tensor:
         return torch.addcmul((self.alpha / x).log(), self.alpha, (x / self.scale).log(), value=-1)
@@ -229,4 +229,5 @@ class Pareto(Mapped):
         return self.scale * self.alpha.reciprocal().exp2()
 
     def entropy(self) -> Tensor:
-        return 1 + self.alpha.reciprocal() + (self.scale / self.alpha).log()
+        a = self.alpha
+        return torch.addcdiv((self.scale / a).log(), a + 1, a)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..constraints import nonnegative, positive
 from ..exp_family import ExponentialFamily
 from ..param import Param, param
-from ..samplers import moved_inside, standard_exponential
+from ..samplers import log_uniform, moved_inside
 from ..special import gammainc, gammaincc, gammainccinv, gammaincinv, log1mexp, log_gammainc, log_gammaincc
 from .edges import xlogy
 
@@ -69,7 +69,7 @@ class Gamma(ExponentialFamily):
 
     def entropy(self) -> Tensor:
         a = self.concentration
-        return a - self.rate.log() + torch.lgamma(a) + (1 - a) * torch.digamma(a)
+        return torch.addcmul(a - self.rate.log() + torch.lgamma(a), 1 - a, torch.digamma(a))
 
     @property
     def _natural_params(self) -> tuple[Tensor, ...]:
@@ -92,7 +92,7 @@ class Exponential(ExponentialFamily):
     has_rsample = True
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        return standard_exponential(shape, self.rate, generator) / self.rate
+        return log_uniform(shape, self.rate, generator).neg_() / self.rate
 
     def _log_prob(self, x: Tensor) -> Tensor:
         return torch.addcmul(self.rate.log(), self.rate, x, value=-1)

@@ -39,7 +39,7 @@ class Kumaraswamy(Mapped):
         return [*below, PowerTransform(self.concentration1.reciprocal())]
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        draws = self._at_log_sf(standard_uniform(shape, self.concentration0, generator).log())
+        draws = self._at_log_sf(standard_uniform(shape, self.concentration0, generator).log_())
         facts = torch.finfo(draws.dtype)
         return moved_inside(draws, facts.tiny, 1 - facts.eps / 2)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from ..samplers import log_standard_exponential
+from ..samplers import log_standard_exponential, unit_uniform
 from .symmetric import SymmetricLocationScale
 
 __all__ = ["Laplace", "Logistic"]
@@ -27,9 +27,9 @@ class Laplace(SymmetricLocationScale):
     standard_entropy = 1 + LOG_2
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        u = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device, generator=generator) - 0.5
+        u = unit_uniform(shape, self.loc, generator).sub_(0.5)
         # held above -1: at u = -1/2 the size would be infinite
-        size = (u.abs() * -2).clamp(min=torch.finfo(u.dtype).eps / 2 - 1).log1p()
+        size = u.abs().mul_(-2).clamp(min=torch.finfo(u.dtype).eps / 2 - 1).log1p_()
         return torch.addcmul(self.loc, self.scale, torch.copysign(size, u))
 
     def _log_prob(self, x: Tensor) -> Tensor:

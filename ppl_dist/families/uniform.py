@@ -10,6 +10,7 @@ from torch import Tensor
 from ..constraints import dependent_property, greater_than, interval, real
 from ..distribution import Distribution
 from ..param import Param, param
+from ..samplers import unit_uniform
 from .edges import log_of
 
 __all__ = ["Uniform"]
@@ -31,7 +32,7 @@ class Uniform(Distribution):
         return interval(self.low, self.high)
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        draws = torch.rand(shape, dtype=self.low.dtype, device=self.low.device, generator=generator)
+        draws = unit_uniform(shape, self.low, generator)
         return torch.addcmul(self.low, draws, self.high - self.low)
 
     def _log_prob(self, x: Tensor) -> Tensor:
