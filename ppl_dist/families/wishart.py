@@ -15,14 +15,18 @@ from ..constraints import Constraint, greater_than, positive, positive_definite
 from ..distribution import Distribution
 from ..param import Param, param
 from ..shapes import unexpanded
-from ..special import digamma_error, stirling_error
+from ..special.elementary import horner
 from . import matrices
 from .matrices import chi_normal_factor, gram, log_diagonal_sum
 
 __all__ = ["InverseWishart", "Wishart"]
 
 LOG_2PI = math.log(2 * math.pi)
-LOG_4PI = math.log(4 * math.pi)
+HALF_LOG_2PI = 0.5 * LOG_2PI
+LOG_2 = math.log(2)
+# B_2k / (2k (2k - 1)) and B_2k / (2k - 1), k = 1...5: DLMF 5.11.1 and, with 5.11.2, what its derivative adds.
+STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)
+ENTROPY = (1 / 6, -1 / 90, 1 / 210, -1 / 210, 5 / 594)
 
 
 def _enough(d: Distribution) -> Constraint:
@@ -38,6 +42,13 @@ def _powers(n: int, like: Tensor) -> Tensor:
     return torch.arange(n + 1, 1, -1, dtype=like.dtype, device=like.device)
 
 
+def _series(half: Tensor, coefficients: tuple[float, ...], direct: Tensor) -> Tensor:
+    """c_0 / a + c_1 / a^3 + ... for large a, where the terms of the direct form cancel; to 2e-13 absolute."""
+    large = half >= 10
+    inverse = torch.where(large, half, 10.0).reciprocal()
+    return torch.where(large, inverse * horner(inverse * inverse, coefficients), direct)
+
+
 def _standard_log_prob(factor: Tensor, log_diagonal: Tensor, df: Tensor) -> Tensor:
     """The log density of a standard Wishart matrix at T T^T, in the differences that stay small for large df.
 
@@ -45,27 +56,31 @@ def _standard_log_prob(factor: Tensor, log_diagonal: Tensor, df: Tensor) -> Tens
     2^-n prod_i T_ii^-(n-i), i from 0.
     """
     n = factor.shape[-1]
-    degrees = chi_degrees(df, n)
-    gap = log_diagonal.mul(2).exp().div(degrees).sub(1)
+    half = 0.5 * chi_degrees(df, n)
+    log_half = half.log()
+    gap = (2 * log_diagonal - LOG_2).exp().div(half).sub(1)
     near = gap.abs() < 0.5
-    log_ratio = torch.where(near, torch.where(near, gap, 0.0).log1p(), 2 * log_diagonal - degrees.log())
-    diagonal = 0.5 * (degrees * (log_ratio - gap) + degrees.log()) - _powers(n, df) * log_diagonal
-    constant = stirling_error(0.5 * degrees).sum(-1) + (0.5 * n * LOG_4PI + 0.25 * n * (n - 1) * LOG_2PI)
-    return diagonal.sum(-1) - 0.5 * factor.tril(-1).square().sum((-2, -1)) - constant
+    log_ratio = torch.where(near, torch.where(near, gap, 0.0).log1p(), 2 * log_diagonal - LOG_2 - log_half)
+    # what Stirling's formula leaves out of log Gamma(a)
+    error = _series(half, STIRLING, half.lgamma() - (half - 0.5) * log_half + half - HALF_LOG_2PI)
+    diagonal = half * (log_ratio - gap) + 0.5 * log_half - error - _powers(n, df) * log_diagonal
+    below = factor.tril(-1).square().sum((-2, -1))
+    return diagonal.sum(-1) - 0.5 * below - n * HALF_LOG_2PI - 0.25 * n * (n - 1) * LOG_2PI
 
 
 def _standard_entropy(df: Tensor, n: int) -> Tensor:
     """The entropy of a standard Wishart matrix: minus the expectation of the log density above, term by term."""
     half = 0.5 * chi_degrees(df, n)
-    error = digamma_error(half)
-    log_square = half.log() - error + math.log(2)  # E[log T_ii^2]
-    terms = half * error + stirling_error(half) + 0.5 * (_powers(n, df) * log_square - half.log())
-    return terms.sum(-1) + 0.5 * n * LOG_2PI + 0.25 * n * (n - 1) * (1 + LOG_2PI)
+    log_half, digamma = half.log(), half.digamma()
+    # a (log a - digamma(a)) - 1/2 and what Stirling's formula lacks, together: B_2k / (2k - 1) / a^(2k-1)
+    direct = half - half * digamma + half.lgamma() + 0.5 * log_half - HALF_LOG_2PI - 0.5
+    terms = _series(half, ENTROPY, direct) + 0.5 * (_powers(n, df) * (digamma + LOG_2) - log_half)
+    return terms.sum(-1) + 0.5 * n * (1 + LOG_2PI) + 0.25 * n * (n - 1) * (1 + LOG_2PI)
 
 
 def mean_log_det(df: Tensor, n: int) -> Tensor:
     """E[log det] of a standard Wishart matrix."""
-    return torch.digamma(0.5 * chi_degrees(df, n)).sum(-1) + n * math.log(2)
+    return torch.digamma(0.5 * chi_degrees(df, n)).sum(-1) + n * LOG_2
 
 
 class Wishart(Distribution):
