@@ -19,7 +19,7 @@ __all__ = ["LowRankMultivariateNormal"]
 
 
 def _inner_tril(d: Any) -> Tensor:
-    """The Cholesky factor of I + A^T A for A = diag(d)^-1/2 W: diag(d)^1/2 (I - A (I + A^T A)^-1 A^T) is the inverse."""
+    """The Cholesky factor of I + A^T A for A = diag(d)^-1/2 W, of which Woodbury's identity makes the inverse."""
     white = d.whitened_factor()
     inner = white.mT @ white
     identity = torch.eye(inner.shape[-1], dtype=inner.dtype, device=inner.device)
@@ -114,4 +114,4 @@ class LowRankMultivariateNormal(Distribution):
 
     def entropy(self) -> Tensor:
         value = self.half_log_det() + 0.5 * self._event_shape[-1] * (1 + math.log(2 * math.pi))
-        return value.expand(self._batch_shape)
+        return value if value.shape == self._batch_shape else value.expand(self._batch_shape)

@@ -58,4 +58,4 @@ class MultivariateNormal(Distribution):
     def entropy(self) -> Tensor:
         half_log_det = matrices.log_diagonal_sum(unexpanded(self.scale_tril, 2))
         value = half_log_det + 0.5 * self.loc.shape[-1] * (1 + math.log(2 * math.pi))
-        return value.expand(self._batch_shape)
+        return value if value.shape == self._batch_shape else value.expand(self._batch_shape)
