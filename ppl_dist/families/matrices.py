@@ -72,7 +72,8 @@ def log_diagonal_sum(factor: Tensor) -> Tensor:
 def _factor(matrix: Tensor) -> Tensor:
     """The Cholesky factor; nan where the matrix is not positive definite."""
     factor, info = torch.linalg.cholesky_ex(matrix)
-    return torch.where((info == 0)[..., None, None], factor, torch.nan)
+    checked: Tensor = factor.masked_fill(info.ne(0).unsqueeze(-1).unsqueeze(-1), torch.nan)
+    return checked
 
 
 def _factor_of_inverse(matrix: Tensor) -> Tensor:
@@ -102,7 +103,7 @@ def chi_normal_factor(half_df: Tensor, shape: torch.Size, generator: torch.Gener
     """
     noise = standard_normal(shape, half_df, generator)
     log_chi = 0.5 * (log_standard_gamma(half_df.expand(shape[:-1]), generator) + math.log(2))
-    least = 0.49 * math.log(torch.finfo(half_df.dtype).tiny)
+    least = 0.4 * math.log(torch.finfo(half_df.dtype).tiny)
     return noise.tril(-1) + torch.diag_embed(moved_inside(log_chi, least).exp())
 
 

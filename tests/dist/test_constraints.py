@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import pickle
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -180,8 +182,15 @@ DECLARED = declared_constraints()
 SHAPES = {0: (5,), 1: (5, 3), 2: (5, 3, 3)}
 
 
+def declared() -> list[Any]:
+    """Their names; a set that is known to have no transform is a strict xfail."""
+    gaps = {f"{row.name}.support": row.gaps["biject_to"] for row in FAMILIES if "biject_to" in row.gaps}
+    marks = {name: [pytest.mark.xfail(strict=True, reason=reason)] for name, reason in gaps.items()}
+    return [pytest.param(name, marks=marks.get(name, [])) for name in DECLARED]
+
+
 @pytest.mark.parametrize("registry", [biject_to, transform_to], ids=lambda r: r.name)
-@pytest.mark.parametrize("name", DECLARED)
+@pytest.mark.parametrize("name", declared())
 def test_registered_transforms_map_into_the_set_and_back(registry, name: str) -> None:
     constraint = DECLARED[name]
     transform = registry(constraint)
