@@ -50,7 +50,13 @@ PARAMETERS: dict[str, Callable[[int], dict[str, Tensor]]] = {
     "InverseGamma": lambda n: {"concentration": _between(1.0, 3.0, n), "rate": _between(0.5, 2.0, n)},
     "Kumaraswamy": lambda n: {"concentration1": _between(1.0, 3.0, n), "concentration0": _between(2.0, 4.0, n)},
     "Laplace": lambda n: {"loc": _between(-1.0, 1.0, n), "scale": _between(0.5, 2.0, n)},
+    "LKJCholesky": lambda n: {"dim": 3, "concentration": _between(0.5, 3.0, n)},
     "LogNormal": lambda n: {"loc": _between(-1.0, 1.0, n), "scale": _between(0.5, 1.0, n)},
+    "LowRankMultivariateNormal": lambda n: {
+        "loc": _between(-1.0, 1.0, n, 3),
+        "cov_factor": _between(-1.0, 1.0, n, 3, 1),
+        "cov_diag": _between(0.5, 2.0, n, 3),
+    },
     "Multinomial": lambda n: {"total_count": 10, "probs": _between(0.1, 0.9, n, 5)},
     "MultivariateNormal": lambda n: {"loc": _between(-1.0, 1.0, n, 3), "scale_tril": torch.eye(3).repeat(n, 1, 1)},
     "NegativeBinomial": lambda n: {"total_count": _between(1.0, 5.0, n), "probs": _between(0.1, 0.9, n)},
@@ -60,6 +66,7 @@ PARAMETERS: dict[str, Callable[[int], dict[str, Tensor]]] = {
     "Poisson": lambda n: {"rate": _between(0.5, 5.0, n)},
     "Uniform": lambda n: {"low": _between(-2.0, -1.0, n), "high": _between(1.0, 2.0, n)},
     "Weibull": lambda n: {"scale": _between(0.5, 2.0, n), "concentration": _between(1.0, 3.0, n)},
+    "Wishart": lambda n: {"df": _between(4.0, 9.0, n), "scale_tril": torch.eye(3).repeat(n, 1, 1)},
 }
 
 

@@ -79,7 +79,7 @@ class Distribution(DistributionFunctions):
         if own and "__init__" not in vars(cls):
             cls.__init__ = cls._spec.make_init(cls.__name__)  # type: ignore[method-assign]  # built from the declaration
         if own and "arg_constraints" not in vars(cls):
-            constraints = {name: p.constraint for name, p in cls._spec.params.items()}
+            constraints = dict(zip(cls._spec.names, cls._spec.constraints, strict=True))
             cls.arg_constraints = constraints  # type: ignore[method-assign,assignment]  # a constant of the family
 
     @property
@@ -344,7 +344,7 @@ class Distribution(DistributionFunctions):
         return NotImplementedError(f"{kind.__name__} has no {method}.{listed}")
 
     def __repr__(self) -> str:
-        shown = [f"{name}: {short(value)}" for name, (value, _) in self._stored().items()]
+        shown = [f"{name}: {short(value)}" for name, (value, _) in self._stored().items() if name in self._spec.names]
         shown += [f"{name}: {self.__dict__[name]!r}" for name in self._spec.static if name in self.__dict__]
         if not shown:
             shown = [f"batch_shape: {tuple(self._batch_shape)}", f"event_shape: {tuple(self._event_shape)}"]

@@ -122,7 +122,8 @@ def param(
         stored: derive it once, at construction, and keep it: for derivations that cost a factorisation.
         within: a further constraint that depends on the other parameters: `lambda d: greater_than(d.low)`.
         prepare: applied to the given tensor before it is checked and kept: a normalisation.
-        init: whether the constructor takes it; False, with `derive`, states a parameter that a base class takes.
+        init: whether the constructor takes it; False, with `derive`, states a parameter that a base class takes or,
+            with `stored` too, a quantity that is worth keeping but is nobody's parameter.
         finite: whether infinite values are refused; by default they are in half lines, `positive` say, and not among
             all real numbers. False is for families that have the limit.
     """
@@ -154,6 +155,7 @@ class Spec:
     scalar: bool
     """Whether every parameter is required or has a number as default, scalar and outside any group: the fast case."""
     names: tuple[str, ...] = field(default=())
+    """The parameters that the constructor takes, with their constraints."""
     constraints: tuple[Constraint, ...] = field(default=())
     relative: tuple[str, ...] = field(default=())
     """The parameters whose constraint depends on the others (`within`)."""
@@ -165,7 +167,7 @@ class Spec:
         fixed: dict[str, Any] = {}
         for klass in reversed(family.__mro__):
             for name, value in vars(klass).items():
-                if isinstance(value, Param) and value.init:
+                if isinstance(value, Param) and (value.init or value.stored):
                     params[name] = value
                 elif isinstance(value, Param):  # a subclass states what its base is told
                     params.pop(name, None)
@@ -183,13 +185,14 @@ class Spec:
             and not isinstance(p.constraint, Dependent)
             for p in params.values()
         )
+        given = {name: p for name, p in params.items() if p.init}
         return cls(
             MappingProxyType(params),
             MappingProxyType(fixed),
             groups,
             scalar,
-            tuple(params),
-            tuple(p.constraint for p in params.values()),
+            tuple(given),
+            tuple(p.constraint for p in given.values()),
             tuple(name for name, p in params.items() if p.within is not None),
         )
 
@@ -198,7 +201,8 @@ class Spec:
         optional = {name for group in self.groups for name in group}
         scope: dict[str, Any] = {}
         arguments = []
-        for name, p in self.params.items():
+        for name in self.names:
+            p = self.params[name]
             if name in optional or p.default is not REQUIRED:
                 scope[f"_default_{name}"] = None if name in optional else p.default
                 arguments.append(f"{name}=_default_{name}")

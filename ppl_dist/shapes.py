@@ -47,6 +47,8 @@ def unflatten_mask(mask: Tensor, dims: int) -> Tensor:
 
 def unexpanded(value: Tensor, dims: int) -> Tensor:
     """`value` with its expanded (zero-stride) dimensions back at size one, the last `dims` left as they are."""
+    if value.is_contiguous():
+        return value
     for dim in range(value.dim() - dims):
         if value.shape[dim] > 1 and value.stride(dim) == 0:
             value = value.narrow(dim, 0, 1)

@@ -204,11 +204,10 @@ class Symmetric(Square):
     """Symmetric matrices, to a relative 1e-6 of their largest entry."""
 
     def check(self, value: Tensor) -> Tensor:
-        square = super().check(value)
         if value.shape[-1] != value.shape[-2]:
-            return square
+            return super().check(value)
         largest = value.abs().amax((-2, -1), keepdim=True) if value.numel() else value
-        return square & ((value - value.mT).abs() <= _tolerance(value) * (1 + largest)).flatten(-2).all(-1)
+        return ((value - value.mT).abs() <= _tolerance(value) * (1 + largest)).flatten(-2).all(-1)
 
     def feasible(self, value: Tensor) -> Tensor | float:
         return torch.eye(value.shape[-1], dtype=value.dtype, device=value.device)

@@ -56,7 +56,7 @@ class OfCorrelations(Distribution):
     def _factor(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         """Rows (z, sqrt(2 g)) over their length, z normal and g of Gamma(a_i): the square of the last is beta."""
         a = pad(self._betas()[0], (1, 0), value=1.0)
-        rows = chi_normal_factor(2 * a, shape, generator)
+        rows = chi_normal_factor(a, shape, generator)
         length: Tensor = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
         return rows / length
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..constraints import Independent, positive, real_matrix, real_vector
+from ..constraints import Independent, lower_cholesky, positive, real_matrix, real_vector
 from ..distribution import Distribution
 from ..param import Param, param
 from ..samplers import standard_normal
@@ -15,6 +16,15 @@ from ..shapes import unexpanded
 from . import matrices
 
 __all__ = ["LowRankMultivariateNormal"]
+
+
+def _inner_tril(d: Any) -> Tensor:
+    """The Cholesky factor of I + A^T A for A = diag(d)^-1/2 W, of which Woodbury's identity makes the inverse."""
+    white = d.whitened_factor()
+    inner = white.mT @ white
+    identity = torch.eye(inner.shape[-1], dtype=inner.dtype, device=inner.device)
+    factor: Tensor = torch.linalg.cholesky_ex(inner + identity).L
+    return factor.expand(d.batch_shape + factor.shape[-2:])
 
 
 class LowRankMultivariateNormal(Distribution):
@@ -30,6 +40,7 @@ class LowRankMultivariateNormal(Distribution):
     loc: Param = param(real_vector, finite=True)
     cov_factor: Param = param(real_matrix, finite=True)
     cov_diag: Param = param(Independent(positive, 1))
+    inner_tril: Param = param(lower_cholesky, init=False, stored=True, derive=_inner_tril)
     support = real_vector
     has_rsample = True
 
@@ -51,25 +62,23 @@ class LowRankMultivariateNormal(Distribution):
         own = torch.addcmul(self.loc, self.cov_diag.sqrt(), standard_normal(shape, self.loc, generator))
         return own + matrices.apply(self.cov_factor, shared)
 
-    def whitened_factor(self) -> tuple[Tensor, Tensor]:
-        """diag(d)^-1/2 W, and the Cholesky factor of I + W^T diag(d)^-1 W: the inverse is I - A C^-1 A^T around it."""
-        white = unexpanded(self.cov_factor, 2) * unexpanded(self.cov_diag, 1).rsqrt().unsqueeze(-1)
-        inner = white.mT @ white
-        identity = torch.eye(inner.shape[-1], dtype=inner.dtype, device=inner.device)
-        return white, torch.linalg.cholesky_ex(inner + identity).L
+    def whitened_factor(self) -> Tensor:
+        """A = diag(d)^-1/2 W."""
+        return unexpanded(self.cov_factor, 2) * unexpanded(self.cov_diag, 1).rsqrt().unsqueeze(-1)
 
-    def half_log_det(self, inner: Tensor) -> Tensor:
+    def half_log_det(self) -> Tensor:
         """log det(W W^T + diag(d)) / 2, by the matrix determinant lemma."""
-        return matrices.log_diagonal_sum(inner) + 0.5 * unexpanded(self.cov_diag, 1).log().sum(-1)
+        log_diag = unexpanded(self.cov_diag, 1).log().sum(-1)
+        return torch.add(matrices.log_diagonal_sum(unexpanded(self.inner_tril, 2)), log_diag, alpha=0.5)
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        white, inner = self.whitened_factor()
+        white = self.whitened_factor()
         gap = ((x - self.loc) * self.cov_diag.rsqrt()).unsqueeze(-1)
         # the least of |gap - A y|^2 + |y|^2 is Woodbury's form of the distance, as a sum of squares: nothing cancels
-        y = torch.cholesky_solve(white.mT @ gap, inner.expand(*gap.shape[:-2], -1, -1))
+        y = torch.cholesky_solve(white.mT @ gap, self.inner_tril.expand(*gap.shape[:-2], -1, -1))
         distance = (gap - white @ y).square().sum((-2, -1)) + y.square().sum((-2, -1))
         constant = 0.5 * math.log(2 * math.pi) * x.shape[-1]
-        return distance.mul(-0.5).sub(self.half_log_det(inner)).sub(constant)
+        return distance.mul(-0.5).sub(self.half_log_det()).sub(constant)
 
     @property
     def mean(self) -> Tensor:
@@ -91,9 +100,10 @@ class LowRankMultivariateNormal(Distribution):
     @property
     def precision_matrix(self) -> Tensor:
         """The inverse of the covariance matrix, by Woodbury's identity."""
-        white, inner = self.whitened_factor()
         scale = self.cov_diag.rsqrt()
-        part: Tensor = torch.linalg.solve_triangular(inner, white.mT * scale.unsqueeze(-2), upper=False)
+        part: Tensor = torch.linalg.solve_triangular(
+            self.inner_tril, self.whitened_factor().mT * scale.unsqueeze(-2), upper=False
+        )
         return torch.diag_embed(self.cov_diag.reciprocal()) - part.mT @ part
 
     @property
@@ -103,5 +113,5 @@ class LowRankMultivariateNormal(Distribution):
         return factor
 
     def entropy(self) -> Tensor:
-        value = self.half_log_det(self.whitened_factor()[1]) + 0.5 * self._event_shape[-1] * (1 + math.log(2 * math.pi))
-        return value.expand(self._batch_shape)
+        value = self.half_log_det() + 0.5 * self._event_shape[-1] * (1 + math.log(2 * math.pi))
+        return value if value.shape == self._batch_shape else value.expand(self._batch_shape)

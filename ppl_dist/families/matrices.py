@@ -72,7 +72,8 @@ def log_diagonal_sum(factor: Tensor) -> Tensor:
 def _factor(matrix: Tensor) -> Tensor:
     """The Cholesky factor; nan where the matrix is not positive definite."""
     factor, info = torch.linalg.cholesky_ex(matrix)
-    return torch.where((info == 0)[..., None, None], factor, torch.nan)
+    checked: Tensor = factor.masked_fill(info.ne(0).unsqueeze(-1).unsqueeze(-1), torch.nan)
+    return checked
 
 
 def _factor_of_inverse(matrix: Tensor) -> Tensor:
@@ -94,15 +95,15 @@ def _scale_tril(d: Any) -> Tensor:
     return factor(unexpanded(given[name], 2)).expand(given[name].shape)
 
 
-def chi_normal_factor(df: Tensor, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-    """A lower-triangular matrix with chi draws of `df` degrees of freedom on its diagonal, normal ones below.
+def chi_normal_factor(half_df: Tensor, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+    """A lower-triangular matrix with chi draws of 2 `half_df` degrees of freedom on its diagonal, normal ones below.
 
     Bartlett (1933), "On the theory of statistical regression". The chi draws are made in logs: for few degrees of
     freedom most of them are smaller than the smallest float, and are held just above it.
     """
-    noise = standard_normal(shape, df, generator)
-    log_chi = 0.5 * (log_standard_gamma(0.5 * df.expand(shape[:-1]), generator) + math.log(2))
-    least = 0.49 * math.log(torch.finfo(df.dtype).tiny)
+    noise = standard_normal(shape, half_df, generator)
+    log_chi = 0.5 * (log_standard_gamma(half_df.expand(shape[:-1]), generator) + math.log(2))
+    least = 0.4 * math.log(torch.finfo(half_df.dtype).tiny)
     return noise.tril(-1) + torch.diag_embed(moved_inside(log_chi, least).exp())
 
 

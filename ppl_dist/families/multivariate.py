@@ -56,5 +56,6 @@ class MultivariateNormal(Distribution):
         return self.scale_tril.square().sum(-1)
 
     def entropy(self) -> Tensor:
-        half_log_det = matrices.log_diagonal_sum(self.scale_tril)
-        return half_log_det + 0.5 * self.loc.shape[-1] * (1 + math.log(2 * math.pi))
+        half_log_det = matrices.log_diagonal_sum(unexpanded(self.scale_tril, 2))
+        value = half_log_det + 0.5 * self.loc.shape[-1] * (1 + math.log(2 * math.pi))
+        return value if value.shape == self._batch_shape else value.expand(self._batch_shape)

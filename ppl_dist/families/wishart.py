@@ -15,27 +15,40 @@ from ..constraints import Constraint, greater_than, positive, positive_definite
 from ..distribution import Distribution
 from ..param import Param, param
 from ..shapes import unexpanded
-from ..special import digamma_error, stirling_error
+from ..special.elementary import horner
 from . import matrices
 from .matrices import chi_normal_factor, gram, log_diagonal_sum
 
 __all__ = ["InverseWishart", "Wishart"]
 
 LOG_2PI = math.log(2 * math.pi)
-LOG_4PI = math.log(4 * math.pi)
+HALF_LOG_2PI = 0.5 * LOG_2PI
+LOG_2 = math.log(2)
+# B_2k / (2k (2k - 1)) and B_2k / (2k - 1), k = 1...4: DLMF 5.11.1 and, with 5.11.2, what its derivative adds.
+STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680)
+ENTROPY = (1 / 6, -1 / 90, 1 / 210, -1 / 210)
 
 
 def _enough(d: Distribution) -> Constraint:
     return greater_than(float(d.event_shape[-1] - 1))
 
 
-def chi_degrees(df: Tensor, n: int) -> Tensor:
-    """df - i for i = 0...n-1, the degrees of freedom of the squared diagonal of T: B -> B + (n,)."""
-    return df.unsqueeze(-1) - torch.arange(n, dtype=df.dtype, device=df.device)
+def half_degrees(df: Tensor, n: int) -> Tensor:
+    """(df - i) / 2 for i = 0...n-1, half the degrees of freedom of the squared diagonal of T: B -> B + (n,)."""
+    steps = torch.arange(0, -0.5 * n, -0.5, dtype=df.dtype, device=df.device)
+    return torch.add(steps, df.unsqueeze(-1), alpha=0.5)
 
 
-def _powers(n: int, like: Tensor) -> Tensor:
-    return torch.arange(n + 1, 1, -1, dtype=like.dtype, device=like.device)
+def _half_powers(n: int, like: Tensor) -> Tensor:
+    """(n + 1 - i) / 2: the power of 1 / T_ii^2 that the density of T T^T has beside the chi-square density."""
+    return torch.arange(0.5 * (n + 1), 0.75, -0.5, dtype=like.dtype, device=like.device)
+
+
+def _series(half: Tensor, coefficients: tuple[float, ...], direct: Tensor) -> Tensor:
+    """c_0 / a + c_1 / a^3 + ... for large a, where the terms of the direct form cancel; to 2e-12 absolute."""
+    large = half >= 12
+    inverse = torch.where(large, half, 12.0).reciprocal()
+    return torch.where(large, inverse * horner(inverse * inverse, coefficients), direct)
 
 
 def _standard_log_prob(factor: Tensor, log_diagonal: Tensor, df: Tensor) -> Tensor:
@@ -45,27 +58,32 @@ def _standard_log_prob(factor: Tensor, log_diagonal: Tensor, df: Tensor) -> Tens
     2^-n prod_i T_ii^-(n-i), i from 0.
     """
     n = factor.shape[-1]
-    degrees = chi_degrees(df, n)
-    gap = log_diagonal.mul(2).exp().div(degrees).sub(1)
+    half = half_degrees(df, n)
+    log_half = half.log()
+    log_square = 2 * log_diagonal
+    gap = (log_square - LOG_2).exp().div(half).sub(1)
     near = gap.abs() < 0.5
-    log_ratio = torch.where(near, torch.where(near, gap, 0.0).log1p(), 2 * log_diagonal - degrees.log())
-    diagonal = 0.5 * (degrees * (log_ratio - gap) + degrees.log()) - _powers(n, df) * log_diagonal
-    constant = stirling_error(0.5 * degrees).sum(-1) + (0.5 * n * LOG_4PI + 0.25 * n * (n - 1) * LOG_2PI)
-    return diagonal.sum(-1) - 0.5 * factor.tril(-1).square().sum((-2, -1)) - constant
+    log_ratio = torch.where(near, torch.where(near, gap, 0.0).log1p(), log_square - LOG_2 - log_half)
+    # what Stirling's formula leaves out of log Gamma(a)
+    error = _series(half, STIRLING, half.lgamma() - (half - 0.5) * log_half + half - HALF_LOG_2PI)
+    diagonal = half * (log_ratio - gap) + 0.5 * log_half - error - _half_powers(n, df) * log_square
+    below = factor.tril(-1).square().sum((-2, -1))
+    return diagonal.sum(-1) - 0.5 * below - n * HALF_LOG_2PI - 0.25 * n * (n - 1) * LOG_2PI
 
 
 def _standard_entropy(df: Tensor, n: int) -> Tensor:
     """The entropy of a standard Wishart matrix: minus the expectation of the log density above, term by term."""
-    half = 0.5 * chi_degrees(df, n)
-    error = digamma_error(half)
-    log_square = half.log() - error + math.log(2)  # E[log T_ii^2]
-    terms = half * error + stirling_error(half) + 0.5 * (_powers(n, df) * log_square - half.log())
-    return terms.sum(-1) + 0.5 * n * LOG_2PI + 0.25 * n * (n - 1) * (1 + LOG_2PI)
+    half = half_degrees(df, n)
+    log_half, digamma = half.log(), half.digamma()
+    # a (log a - digamma(a)) - 1/2 and what Stirling's formula lacks, together: B_2k / (2k - 1) / a^(2k-1)
+    direct = torch.addcmul(half.lgamma(), half, 1 - digamma).add(log_half, alpha=0.5).sub(HALF_LOG_2PI + 0.5)
+    terms = torch.addcmul(_series(half, ENTROPY, direct), _half_powers(n, df), digamma).sub(log_half, alpha=0.5)
+    return terms.sum(-1) + 0.25 * n * ((n + 1) * (1 + LOG_2PI) + (n + 3) * LOG_2)
 
 
 def mean_log_det(df: Tensor, n: int) -> Tensor:
     """E[log det] of a standard Wishart matrix."""
-    return torch.digamma(0.5 * chi_degrees(df, n)).sum(-1) + n * math.log(2)
+    return torch.digamma(half_degrees(df, n)).sum(-1) + n * LOG_2
 
 
 class Wishart(Distribution):
@@ -88,7 +106,7 @@ class Wishart(Distribution):
     has_rsample = True
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        return gram(self.scale_tril @ chi_normal_factor(chi_degrees(self.df, shape[-1]), shape, generator))
+        return gram(self.scale_tril @ chi_normal_factor(half_degrees(self.df, shape[-1]), shape, generator))
 
     def _log_prob(self, x: Tensor) -> Tensor:
         scale = unexpanded(self.scale_tril, 2)
@@ -139,7 +157,7 @@ class InverseWishart(Distribution):
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         # x^-1 = L^-T S^T S L^-1 for the triangle S that is T turned about its other diagonal
-        factor = chi_normal_factor(chi_degrees(self.df, shape[-1]), shape, generator).flip((-2, -1)).mT
+        factor = chi_normal_factor(half_degrees(self.df, shape[-1]), shape, generator).flip((-2, -1)).mT
         scale = self.scale_tril.expand(shape)
         return gram(torch.linalg.solve_triangular(factor, scale, upper=False, left=False))
 

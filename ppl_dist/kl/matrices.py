@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..families.lkj import LKJ, LKJCholesky
 from ..families.matrices import log_diagonal_sum
-from ..families.wishart import InverseWishart, Wishart, chi_degrees
+from ..families.wishart import InverseWishart, Wishart, half_degrees
 from .multivariate import check_events, scales
 from .registry import register_kl
 
@@ -20,7 +20,7 @@ def _wisharts(p_df: Tensor, q_df: Tensor, whitened: Tensor) -> Tensor:
     The divergence of normal distributions v times, and that of the chi variables on the diagonal.
     """
     n = whitened.shape[-1]
-    a, c = 0.5 * chi_degrees(p_df, n), 0.5 * chi_degrees(q_df, n)
+    a, c = half_degrees(p_df, n), half_degrees(q_df, n)
     shapes = torch.lgamma(c) - torch.lgamma(a) + (a - c) * torch.digamma(a)
     return p_df * scales(whitened) + shapes.sum(-1) + (p_df - q_df) * log_diagonal_sum(whitened)
 

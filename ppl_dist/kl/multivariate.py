@@ -54,7 +54,7 @@ def _low_rank_full(p: LowRankMultivariateNormal, q: MultivariateNormal) -> Tenso
     own = torch.diag_embed(p.cov_diag.sqrt())
     columns = _wide(p.cov_factor, own, (p.loc - q.loc).unsqueeze(-1))
     squares = _solve(q.scale_tril, columns).square().sum((-2, -1))
-    log_ratio = log_diagonal_sum(q.scale_tril) - p.half_log_det(p.whitened_factor()[1])
+    log_ratio = log_diagonal_sum(q.scale_tril) - p.half_log_det()
     return log_ratio + 0.5 * (squares - p.loc.shape[-1])
 
 
@@ -62,7 +62,7 @@ def _low_rank_full(p: LowRankMultivariateNormal, q: MultivariateNormal) -> Tenso
 def _full_low_rank(p: MultivariateNormal, q: LowRankMultivariateNormal) -> Tensor:
     check_events(p, q)
     squares = _squares(q, _wide(p.scale_tril, (p.loc - q.loc).unsqueeze(-1)))
-    log_ratio = q.half_log_det(q.whitened_factor()[1]) - log_diagonal_sum(p.scale_tril)
+    log_ratio = q.half_log_det() - log_diagonal_sum(p.scale_tril)
     return log_ratio + 0.5 * (squares - p.loc.shape[-1])
 
 
@@ -71,10 +71,9 @@ def _low_rank_low_rank(p: LowRankMultivariateNormal, q: LowRankMultivariateNorma
     check_events(p, q)
     squares = _squares(q, _wide(p.cov_factor, (p.loc - q.loc).unsqueeze(-1)))
     # the diagonal of the inverse, for what p has on its own: 1/d - |C^-1 W^T e_i / d|^2
-    white, inner = q.whitened_factor()
     ratio = p.cov_diag / q.cov_diag
-    own = ratio * (1 - _solve(inner, white.mT).square().sum(-2))
-    log_ratio = q.half_log_det(inner) - p.half_log_det(p.whitened_factor()[1])
+    own = ratio * (1 - _solve(q.inner_tril, q.whitened_factor().mT).square().sum(-2))
+    log_ratio = q.half_log_det() - p.half_log_det()
     return log_ratio + 0.5 * (squares + (own - 1).sum(-1))
 
 
@@ -86,9 +85,8 @@ def _wide(*columns: Tensor) -> Tensor:
 
 def _squares(q: LowRankMultivariateNormal, columns: Tensor) -> Tensor:
     """The sum of v^T U^-1 v over the columns v, by Woodbury's identity."""
-    white, inner = q.whitened_factor()
     scaled = columns * q.cov_diag.rsqrt().unsqueeze(-1)
-    return scaled.square().sum((-2, -1)) - _solve(inner, white.mT @ scaled).square().sum((-2, -1))
+    return scaled.square().sum((-2, -1)) - _solve(q.inner_tril, q.whitened_factor().mT @ scaled).square().sum((-2, -1))
 
 
 def _normal_base(d: Independent, other: Distribution) -> Normal:

@@ -6,6 +6,8 @@ import copy
 import inspect
 import pickle
 
+from typing import Any
+
 import pytest
 import torch
 import torch.distributions.constraints as tc

@@ -176,6 +176,8 @@ def test_equal_to_torch_where_torch_has_the_pair(p: type[Distribution], q: type[
         others = {p, q} - set(TORCH) - {dist.Multinomial}  # torch's takes one plain count, and has no divergence
         assert not any(hasattr(td, kind.__name__) for kind in others)
         return
+    if "*:kl_divergence" in ROWS[p].torch_wrong:
+        return
     for left in EXAMPLES[p]:
         for right in EXAMPLES[q]:
             try:
