@@ -123,11 +123,8 @@ class Blend(Distribution):
         occurs = given > 0  # the derivative of log at 0 would be 0 * inf
         return torch.where(occurs, torch.where(occurs, given, 1.0).log(), -torch.inf)
 
-    def _as_value(self, value: Any) -> Tensor:
-        part = self._parts()[0]
-        if isinstance(value, Tensor) or not isinstance(part, Distribution):
-            return super()._as_value(value)
-        return part._as_value(value)
+    def _like(self) -> Tensor | None:
+        return self._mixing._like()
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]  # a fact of the instance here
@@ -170,10 +167,15 @@ class Blend(Distribution):
         return log_sum_exp(self._log_weights() + self._each("log_prob", x))
 
     def _cdf(self, x: Tensor) -> Tensor:
-        return (self._weights() * self._each("cdf", x)).sum(-1)
+        return self._total(self._each("cdf", x))
 
     def _sf(self, x: Tensor) -> Tensor:
-        return (self._weights() * self._each("sf", x)).sum(-1)
+        return self._total(self._each("sf", x))
+
+    def _total(self, tails: Tensor) -> Tensor:
+        """The weighted sum over the components, exactly one where each is: rounded weights need not add up to it."""
+        weights = self._weights()
+        return (weights * tails).sum(-1) / weights.sum(-1)
 
     def _log_cdf(self, x: Tensor) -> Tensor:
         return self._log_tail(self._each("log_cdf", x), self._sf(x))
@@ -233,12 +235,6 @@ class Blend(Distribution):
         if upper:
             return first_count(lambda k: wide._sf(k) <= level * (1 + slack), low - 1, high).to(dtype)
         return first_count(lambda k: wide._cdf(k) >= level * (1 - slack), low - 1, high).to(dtype)
-
-    @property
-    def median(self) -> Tensor:
-        weights = self._weights()
-        half = torch.full((), 0.5, dtype=weights.dtype, device=weights.device)
-        return self.icdf(half.expand(self._batch_shape))
 
     def _averaged(self, terms: Tensor) -> Tensor:
         """The weighted sum over the components of a table B + (K,) + E; one that never occurs may be infinite."""
