@@ -46,6 +46,11 @@ PARAMETERS: dict[str, Callable[[int], dict[str, Tensor]]] = {
     "Kumaraswamy": lambda n: {"concentration1": _between(1.0, 3.0, n), "concentration0": _between(2.0, 4.0, n)},
     "Laplace": lambda n: {"loc": _between(-1.0, 1.0, n), "scale": _between(0.5, 2.0, n)},
     "LogNormal": lambda n: {"loc": _between(-1.0, 1.0, n), "scale": _between(0.5, 1.0, n)},
+    "MixtureSameFamily": lambda n: {
+        "logits": _between(-1.0, 1.0, n, 5),
+        "loc": _between(-2.0, 2.0, n, 5),
+        "scale": _between(0.5, 2.0, n, 5),
+    },
     "Multinomial": lambda n: {"total_count": 10, "probs": _between(0.1, 0.9, n, 5)},
     "MultivariateNormal": lambda n: {"loc": _between(-1.0, 1.0, n, 3), "scale_tril": torch.eye(3).repeat(n, 1, 1)},
     "NegativeBinomial": lambda n: {"total_count": _between(1.0, 5.0, n), "probs": _between(0.1, 0.9, n)},
@@ -56,6 +61,20 @@ PARAMETERS: dict[str, Callable[[int], dict[str, Tensor]]] = {
     "Uniform": lambda n: {"low": _between(-2.0, -1.0, n), "high": _between(1.0, 2.0, n)},
     "Weibull": lambda n: {"scale": _between(0.5, 2.0, n), "concentration": _between(1.0, 3.0, n)},
 }
+
+
+def _mixture(library: Any, *, logits: Tensor, loc: Tensor, scale: Tensor, validate_args: bool = True) -> Any:
+    """A mixture with its parts, whose construction counts as its own."""
+    components = library.Normal(loc, scale, validate_args=validate_args)
+    return library.MixtureSameFamily(library.Categorical(logits=logits), components, validate_args=validate_args)
+
+
+# how to make what takes distributions, from either library
+BUILDERS: dict[str, Callable[..., Any]] = {"MixtureSameFamily": _mixture}
+
+
+def _maker(name: str, library: Any) -> Callable[..., Any]:
+    return partial(BUILDERS[name], library) if name in BUILDERS else getattr(library, name)
 
 
 def shared() -> list[str]:
@@ -99,9 +118,9 @@ def _asked(name: str, bound: float, times: Mapping[Key, float]) -> Figure:
 def contenders(name: str, batch: int) -> Iterator[tuple[Key, Contender]]:
     """Each operation on both sides, on the same parameters and the same value."""
     parameters = PARAMETERS[name](batch)
-    value = getattr(td, name)(**parameters).sample()
+    value = _maker(name, td)(**parameters).sample()
     for side, library in (("ours", dist), ("torch", td)):
-        make = partial(getattr(library, name), **parameters, validate_args=True)
+        make = partial(_maker(name, library), **parameters, validate_args=True)
         ready = make()
         yield (name, BUILD, side), Contender(make)
         yield (name, DENSITY, side), Contender(partial(_construct_and_score, make, value))

@@ -103,6 +103,7 @@ def param(
     within: Callable[[Any], Constraint] | None = None,
     prepare: Callable[[Tensor], Tensor] | None = None,
     init: bool = True,
+    kw_only: bool = False,
 ) -> Any:
     """Declare a tensor parameter of a family.
 
@@ -116,6 +117,7 @@ def param(
         within: a further constraint that depends on the other parameters: `lambda d: greater_than(d.low)`.
         prepare: applied to the given tensor before it is checked and kept: a normalisation.
         init: whether the constructor takes it; False, with `derive`, states a parameter that a base class takes.
+        kw_only: that type checkers should see it behind the others; a subclass may declare more of them.
     """
     return Param(
         constraint,

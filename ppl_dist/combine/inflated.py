@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -36,9 +36,9 @@ class ZeroInflated(Wrapper):
         validate_args: as for every distribution.
     """
 
-    gate: Param = param(unit_interval, derive=lambda d: d.gate_logits.sigmoid(), default=None)
-    gate_logits: Param = param(real, derive=lambda d: d.gate.logit(), default=None)
-    exactly_one = ("gate", "gate_logits")
+    gate: Param = param(unit_interval, derive=lambda d: d.gate_logits.sigmoid(), default=None, kw_only=True)
+    gate_logits: Param = param(real, derive=lambda d: d.gate.logit(), default=None, kw_only=True)
+    exactly_one: ClassVar[tuple[str, ...] | tuple[tuple[str, ...], ...]] = ("gate", "gate_logits")
 
     def __init__(
         self,

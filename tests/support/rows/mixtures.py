@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 import torch.distributions as td
 from scipy import special, stats
 from torch import Tensor
@@ -69,8 +68,12 @@ def poissons(probs: Tensor, rate: Tensor, validate_args: Any = None) -> Any:
     return dist.MixtureSameFamily(dist.Categorical(probs), dist.Poisson(rate), validate_args)
 
 
+def _poisson(rate: np.ndarray) -> Any:
+    return stats.poisson(rate)
+
+
 def _poissons(probs: np.ndarray, rate: np.ndarray) -> Blend:
-    return Blend(probs, along(lambda rate: stats.poisson(rate), exact.POISSON, rate=rate), discrete=True)
+    return Blend(probs, along(_poisson, exact.POISSON, rate=rate), discrete=True)
 
 
 def normal_and_exponential(probs: Tensor, loc: Tensor, scale: Tensor, rate: Tensor, validate_args: Any = None) -> Any:
