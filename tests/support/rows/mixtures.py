@@ -136,6 +136,7 @@ BETTER = {
     "*:has_enumerate_support": "torch enumerates no mixture",
 }
 NAN = float("nan")
+NO_KL = {"kl: itself": "the logarithm of a sum has no mean in closed form; the error points at Monte Carlo"}
 
 ROWS: tuple[Row, ...] = (
     Row(
@@ -158,6 +159,7 @@ ROWS: tuple[Row, ...] = (
         ),
         lacks=MIXED,
         outside=(NAN,),
+        gaps=NO_KL,
         peer=td.MixtureSameFamily,
         build=normals,
         build_peer=torch_normals,
@@ -183,6 +185,7 @@ ROWS: tuple[Row, ...] = (
         ),
         lacks=MIXED,
         outside=(-1.0, NAN),
+        gaps=NO_KL,
         build=gammas,
         paths=_component("concentration", "rate"),
         one_noise=False,
@@ -197,6 +200,7 @@ ROWS: tuple[Row, ...] = (
         kind="discrete",
         lacks=MIXED,
         outside=(-1.0, 0.5, NAN),
+        gaps=NO_KL,
         build=poissons,
         paths=_component("rate"),
     ),
@@ -215,6 +219,7 @@ ROWS: tuple[Row, ...] = (
         kind="discrete",
         lacks=frozenset({"mode"}),
         outside=(-1.0, 0.5, 11.0, NAN),
+        gaps=NO_KL,
         peer=td.MixtureSameFamily,
         build=binomials,
         build_peer=torch_binomials,
@@ -240,6 +245,7 @@ ROWS: tuple[Row, ...] = (
         ),
         lacks=MIXED,
         outside=(NAN,),
+        gaps=NO_KL,
         build=normal_and_exponential,
         paths={
             "probs": "mixing_distribution.probs",
@@ -259,6 +265,7 @@ ROWS: tuple[Row, ...] = (
         ),
         kind="discrete",
         outside=(-1.0, 0.5, 7.0, NAN),
+        gaps=NO_KL,
         bad=({"gate": -0.1}, {"gate": 1.1}, {"gate": NAN}),
         build=inflated,
         paths={"total_count": "base_dist.total_count", "probs": "base_dist.probs"},
@@ -277,6 +284,7 @@ ROWS: tuple[Row, ...] = (
         kind="discrete",
         lacks=CONTINUOUS,
         outside=(-1.0, 0.5, NAN),
+        gaps=NO_KL,
         bad=({"rate": -1.0}, {"gate": -0.1}, {"gate": 1.1}, {"gate": NAN}),
         whole={"rate": 2, "gate": 0},
     ),
@@ -291,6 +299,7 @@ ROWS: tuple[Row, ...] = (
         kind="discrete",
         lacks=CONTINUOUS,
         outside=(-1.0, 0.5, NAN),
+        gaps=NO_KL,
         bad=({"probs": -0.1}, {"total_count": -1.0}, {"gate": -0.1}, {"gate": 1.1}),
         whole={"total_count": 5, "probs": 0, "gate": 0},
     ),
