@@ -56,6 +56,10 @@ PARAMETERS: dict[str, Callable[[int], dict[str, Tensor]]] = {
         "loc": _between(-1.0, 1.0, n, 3),
         "cov_factor": _between(-1.0, 1.0, n, 3, 1),
         "cov_diag": _between(0.5, 2.0, n, 3),
+    "MixtureSameFamily": lambda n: {
+        "logits": _between(-1.0, 1.0, n, 5),
+        "loc": _between(-2.0, 2.0, n, 5),
+        "scale": _between(0.5, 2.0, n, 5),
     },
     "Multinomial": lambda n: {"total_count": 10, "probs": _between(0.1, 0.9, n, 5)},
     "MultivariateNormal": lambda n: {"loc": _between(-1.0, 1.0, n, 3), "scale_tril": torch.eye(3).repeat(n, 1, 1)},
@@ -68,6 +72,20 @@ PARAMETERS: dict[str, Callable[[int], dict[str, Tensor]]] = {
     "Weibull": lambda n: {"scale": _between(0.5, 2.0, n), "concentration": _between(1.0, 3.0, n)},
     "Wishart": lambda n: {"df": _between(4.0, 9.0, n), "scale_tril": torch.eye(3).repeat(n, 1, 1)},
 }
+
+
+def _mixture(library: Any, *, logits: Tensor, loc: Tensor, scale: Tensor, validate_args: bool = True) -> Any:
+    """A mixture with its parts, whose construction counts as its own."""
+    components = library.Normal(loc, scale, validate_args=validate_args)
+    return library.MixtureSameFamily(library.Categorical(logits=logits), components, validate_args=validate_args)
+
+
+# how to make what takes distributions, from either library
+BUILDERS: dict[str, Callable[..., Any]] = {"MixtureSameFamily": _mixture}
+
+
+def _maker(name: str, library: Any) -> Callable[..., Any]:
+    return partial(BUILDERS[name], library) if name in BUILDERS else getattr(library, name)
 
 
 def shared() -> list[str]:
@@ -140,6 +158,13 @@ def contenders(name: str, batch: int) -> Iterator[tuple[Key, Contender]]:
     except NotImplementedError:  # torch has none
         return
     yield from entropies
+    value = _maker(name, td)(**parameters).sample()
+    for side, library in (("ours", dist), ("torch", td)):
+        make = partial(_maker(name, library), **parameters, validate_args=True)
+        ready = make()
+        yield (name, BUILD, side), Contender(make)
+        yield (name, DENSITY, side), Contender(partial(_construct_and_score, make, value))
+        yield (name, DRAW, side), Contender(ready.rsample if ready.has_rsample else ready.sample)
 
 
 def _construct_and_score(make: Callable[[], Any], value: Tensor) -> Tensor:

@@ -218,7 +218,7 @@ class Distribution(DistributionFunctions):
     def _as_value(self, value: Any) -> Tensor:
         if isinstance(value, Tensor):
             return value.long() if value.dtype in NARROW else value
-        like = next((v for v in self.__dict__.values() if isinstance(v, Tensor)), None)
+        like = self._like()
         try:
             if like is None:
                 return torch.as_tensor(value)

@@ -128,5 +128,6 @@ class DistributionFunctions(Rebuildable):
         """The quantile at one half, shape B."""
         if self.event_dim:
             raise self._missing("median")
-        like = next(v for v in self.__dict__.values() if isinstance(v, Tensor) and v.is_floating_point())
-        return self._icdf(torch.full((), 0.5, dtype=like.dtype, device=like.device).expand(self._batch_shape))
+        like = self._like()
+        half = torch.scalar_tensor(0.5) if like is None else torch.full((), 0.5, dtype=like.dtype, device=like.device)
+        return self._icdf(half.expand(self._batch_shape))

@@ -110,6 +110,7 @@ def param(
     prepare: Callable[[Tensor], Tensor] | None = None,
     init: bool = True,
     finite: bool | None = None,
+    kw_only: bool = False,
 ) -> Any:
     """Declare a tensor parameter of a family.
 
@@ -126,6 +127,7 @@ def param(
             with `stored` too, a quantity that is worth keeping but is nobody's parameter.
         finite: whether infinite values are refused; by default they are in half lines, `positive` say, and not among
             all real numbers. False is for families that have the limit.
+        kw_only: that type checkers should see it behind the others; a subclass may declare more of them.
     """
     return Param(
         constraint,

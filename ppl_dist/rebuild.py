@@ -38,6 +38,11 @@ class Rebuildable(Node):
         state = self.__dict__
         return {name: (state[name], p.event_dim(state)) for name, p in self._spec.params.items() if name in state}
 
+    def _like(self) -> Tensor | None:
+        """A tensor whose dtype and device numbers take; a floating one where there is any."""
+        tensors = [value for value in self.__dict__.values() if isinstance(value, Tensor)]
+        return next((value for value in tensors if value.is_floating_point()), tensors[0] if tensors else None)
+
     def _replace(self, values: Mapping[str, Any], batch_shape: torch.Size) -> Self:
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)

@@ -3,48 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ..constraints import Constraint
+from ..constraints import Constraint, real
 from ..distribution import Distribution
-from ..distribution_functions import DistributionFunctions
 from ..families.categorical import Categorical
 from ..families.delta import Delta
 from ..shapes import broadcast_shapes, unexpanded
 from .quantile import crossing, first_count
 
-__all__ = ["Blend", "as_categorical", "evaluate", "log_sum_exp", "varies"]
-
-# hooks, and the public methods that answer for distributions without them
-_PUBLIC = {"cdf": "cdf", "log_cdf": "log_cdf", "sf": "survival_function", "log_sf": "log_survival_function"}
-_PUBLIC |= {"icdf": "icdf", "isf": "isf"}
+__all__ = ["Blend", "as_categorical", "evaluate", "hooked", "log_sum_exp", "varies"]
 
 
 def evaluate(part: Any, name: str, x: Tensor) -> Tensor:
     """`log_prob`, `cdf`, `sf`, `icdf`, ... of one distribution at points that may lie outside its support."""
-    ours = isinstance(part, Distribution)
     if name == "log_prob":
-        hooked = ours and _hooked(part, "_log_prob", Distribution) and hasattr(part.support, "feasible")
-        value: Tensor = part._log_prob_anywhere(x) if hooked else part.log_prob(x)
-    elif ours and _hooked(part, "_cdf", DistributionFunctions):
+        safe = hooked(part, "_log_prob") and hasattr(part.support, "feasible")
+        value: Tensor = part._log_prob_anywhere(x) if safe else part.log_prob(x)
+    elif hooked(part, "_cdf"):
         value = getattr(part, f"_{name}")(x if name in ("icdf", "isf") else part._into_closure(x))
     else:
-        value = getattr(part, _PUBLIC[name])(x)
+        value = _by_public(part, name, x)
     return value
 
 
-def _hooked(part: Any, name: str, base: type) -> bool:
-    return getattr(type(part), name) is not getattr(base, name)
+def _by_public(part: Any, name: str, x: Tensor) -> Tensor:
+    """What `cdf` and `icdf` alone give: all that torch's distributions and people's own have."""
+    if name in ("icdf", "isf"):
+        quantile: Tensor = part.icdf(x if name == "icdf" else 1 - x)
+        return quantile
+    cdf = part.cdf(x)
+    tail: Tensor = 1 - cdf if name.endswith("sf") else cdf
+    return tail.log() if name.startswith("log") else tail
+
+
+def hooked(part: Any, name: str) -> bool:
+    """Whether a distribution is one of ours that writes this hook; imperative ones write the public method."""
+    return isinstance(part, Distribution) and getattr(type(part), name) is not getattr(Distribution, name)
 
 
 def _smooth(part: Any) -> bool:
     """Whether a draw follows the parameters along its distribution function; a point mass has a step there."""
-    if not isinstance(part, Distribution) or isinstance(part, Delta) or part.is_discrete:
-        return False
-    return part.has_rsample and _hooked(part, "_cdf", DistributionFunctions)
+    return hooked(part, "_cdf") and part.has_rsample and not part.is_discrete and not isinstance(part, Delta)
 
 
 def log_sum_exp(terms: Tensor) -> Tensor:
@@ -75,10 +78,9 @@ def as_categorical(owner: str, name: str, mixing: Any) -> Categorical:
     """
     if isinstance(mixing, Categorical):
         return mixing
-    probs = getattr(mixing, "probs", None)
-    foreign = not isinstance(mixing, Distribution) and isinstance(probs, Tensor)
-    if foreign and mixing.event_shape == () and probs.shape[:-1] == mixing.batch_shape != probs.shape:
-        return Categorical(logits=mixing.logits)
+    table = None if isinstance(mixing, Distribution) else getattr(mixing, "logits", None)
+    if isinstance(table, Tensor) and mixing.event_shape == () and table.shape[:-1] == mixing.batch_shape != table.shape:
+        return Categorical(logits=table)
     raise ValueError(
         f"{owner}: `{name}` must be a Categorical, got {type(mixing).__name__}. Try Categorical(probs=weights)."
     )
@@ -91,6 +93,10 @@ class Blend(Distribution):
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
+
+    if TYPE_CHECKING:  # a subclass's constructor ends here; nothing is declared
+
+        def __init__(self, batch_shape: torch.Size, event_shape: torch.Size, validate_args: bool | None) -> None: ...
 
     @property
     def _mixing(self) -> Categorical:
@@ -120,14 +126,10 @@ class Blend(Distribution):
         given = unexpanded(mixing._given(), 1)
         if "logits" in mixing.__dict__:
             return given
-        occurs = given > 0  # the derivative of log at 0 would be 0 * inf
-        return torch.where(occurs, torch.where(occurs, given, 1.0).log(), -torch.inf)
+        return torch.where(given > 0, given, 0.0).log()  # whose derivative at 0 is 0; that of log would be 0 * inf
 
-    def _as_value(self, value: Any) -> Tensor:
-        part = self._parts()[0]
-        if isinstance(value, Tensor) or not isinstance(part, Distribution):
-            return super()._as_value(value)
-        return part._as_value(value)
+    def _like(self) -> Tensor | None:
+        return self._mixing._like()
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]  # a fact of the instance here
@@ -150,8 +152,10 @@ class Blend(Distribution):
     def _draw_index(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         """Which component each of `shape` draws comes from: where a uniform number falls among the sums of weights."""
         sums = self._weights().cumsum(-1)
-        u = torch.rand(shape, dtype=sums.dtype, device=sums.device, generator=generator).unsqueeze(-1)
-        return (sums[..., :-1] <= u * sums[..., -1:]).sum(-1)
+        u = torch.rand(shape, dtype=sums.dtype, device=sums.device, generator=generator)
+        if sums.dim() == 1:
+            return torch.searchsorted(sums, u * sums[-1], right=True)
+        return (sums[..., :-1] <= (u.unsqueeze(-1) * sums[..., -1:])).sum(-1)
 
     def _follow(self, x: Tensor, level: Tensor | None) -> Tensor:
         """`x` as a function of the parameters while F(x) stays at `level`: dx = (d level - dF) / f.
@@ -167,13 +171,19 @@ class Blend(Distribution):
         return x + torch.where(ok, (ahead - ahead.detach()) / torch.where(ok, f, 1.0), 0.0)
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        return log_sum_exp(self._log_weights() + self._each("log_prob", x))
+        terms = self._log_weights() + self._each("log_prob", x)
+        return terms.logsumexp(-1) if self.support is real else log_sum_exp(terms)
 
     def _cdf(self, x: Tensor) -> Tensor:
-        return (self._weights() * self._each("cdf", x)).sum(-1)
+        return self._total(self._each("cdf", x))
 
     def _sf(self, x: Tensor) -> Tensor:
-        return (self._weights() * self._each("sf", x)).sum(-1)
+        return self._total(self._each("sf", x))
+
+    def _total(self, tails: Tensor) -> Tensor:
+        """The weighted sum over the components, exactly one where each is: rounded weights need not add up to it."""
+        weights = self._weights()
+        return (weights * tails).sum(-1) / weights.sum(-1)
 
     def _log_cdf(self, x: Tensor) -> Tensor:
         return self._log_tail(self._each("log_cdf", x), self._sf(x))
@@ -234,12 +244,6 @@ class Blend(Distribution):
             return first_count(lambda k: wide._sf(k) <= level * (1 + slack), low - 1, high).to(dtype)
         return first_count(lambda k: wide._cdf(k) >= level * (1 - slack), low - 1, high).to(dtype)
 
-    @property
-    def median(self) -> Tensor:
-        weights = self._weights()
-        half = torch.full((), 0.5, dtype=weights.dtype, device=weights.device)
-        return self.icdf(half.expand(self._batch_shape))
-
     def _averaged(self, terms: Tensor) -> Tensor:
         """The weighted sum over the components of a table B + (K,) + E; one that never occurs may be infinite."""
         weights = self._weights()
@@ -259,8 +263,8 @@ class Blend(Distribution):
     @property
     def mode(self) -> Tensor:
         raise NotImplementedError(
-            f"{type(self).__name__} has no mode in closed form: a mixture may have many peaks, and none of them need be "
-            f"at one of its components'. Try log_prob on a grid."
+            f"{type(self).__name__} has no mode in closed form: a mixture may have many peaks, and none of them "
+            f"need be at one of its components'. Try log_prob on a grid."
         )
 
     def entropy(self) -> Tensor:

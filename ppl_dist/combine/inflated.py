@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -36,9 +36,9 @@ class ZeroInflated(Wrapper):
         validate_args: as for every distribution.
     """
 
-    gate: Param = param(unit_interval, derive=lambda d: d.gate_logits.sigmoid(), default=None)
-    gate_logits: Param = param(real, derive=lambda d: d.gate.logit(), default=None)
-    exactly_one = ("gate", "gate_logits")
+    gate: Param = param(unit_interval, derive=lambda d: d.gate_logits.sigmoid(), default=None, kw_only=True)
+    gate_logits: Param = param(real, derive=lambda d: d.gate.logit(), default=None, kw_only=True)
+    exactly_one: ClassVar[tuple[str, ...] | tuple[tuple[str, ...], ...]] = ("gate", "gate_logits")
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class ZeroInflated(Wrapper):
     ) -> None:
         self.__dict__["base_dist"] = base_dist
         _check_counts(base_dist)
-        like = next((v for v in vars(base_dist).values() if isinstance(v, Tensor) and v.is_floating_point()), None)
+        like = self._like()
         gates = [_beside(like, gate), _beside(like, gate_logits)]
         assemble(self, (*gates,), (), validate_args)
         try:
@@ -122,10 +122,12 @@ class ZeroInflated(Wrapper):
         return top + (gate * scale + (1 - gate) * (log_mass - top).exp()).log()
 
     def _cdf(self, x: Tensor) -> Tensor:
-        return torch.where(x >= 0, self.gate, 0.0) + self._rest() * self.base_dist._cdf(x)
+        below, above = self.base_dist._cdf(x), self.base_dist._sf(x)
+        return torch.where(x < 0, self._rest() * below, below + self.gate * above)
 
     def _sf(self, x: Tensor) -> Tensor:
-        return torch.where(x < 0, self.gate, 0.0) + self._rest() * self.base_dist._sf(x)
+        below, above = self.base_dist._cdf(x), self.base_dist._sf(x)
+        return torch.where(x < 0, above + self.gate * below, self._rest() * above)
 
     def _log_cdf(self, x: Tensor) -> Tensor:
         return self._log_tail(x >= 0, self.base_dist._log_cdf(x), self._sf(x))
@@ -158,10 +160,6 @@ class ZeroInflated(Wrapper):
         if upper:
             return first_count(lambda k: wide._sf(k) <= p * (1 + slack), low, high).to(dtype)
         return first_count(lambda k: wide._cdf(k) >= p * (1 - slack), low, high).to(dtype)
-
-    @property
-    def median(self) -> Tensor:
-        return self.icdf(torch.full_like(self.gate, 0.5))
 
     @property
     def mean(self) -> Tensor:

@@ -14,7 +14,7 @@ from ..families.categorical import Categorical
 from ..samplers import draw
 from ..shapes import broadcast_shapes, size_of
 from ..tree import Node
-from .blend import Blend, as_categorical, evaluate, varies
+from .blend import Blend, as_categorical, evaluate, hooked, varies
 from .independent import Independent
 
 __all__ = ["MixtureGeneral", "MixtureSameFamily"]
@@ -24,7 +24,9 @@ class MixtureSameFamily(Blend):
     """MixtureSameFamily(mixture_distribution w, component_distribution p):  density  sum_k w_k p_k(x).
 
     The last batch dimension of the components counts them. Draws have a path (`has_rsample`) where the components are
-    continuous numbers with distribution functions; for vectors the implicit equation does not determine it.
+    continuous numbers with distribution functions; for vectors the implicit equation does not determine it. Where
+    components hardly overlap, moving weight from one to another moves draws across the gap: those gradients are
+    unbiased, but rare and very large.
 
     >>> import torch, ppl_dist as dist
     >>> components = dist.Normal(torch.tensor([-2.0, 2.0]), 1.0)
@@ -103,9 +105,9 @@ class MixtureSameFamily(Blend):
 
     def _each(self, name: str, x: Tensor) -> Tensor:
         part, padded = self.component_distribution, x.unsqueeze(-1 - self.event_dim)
-        if name == "log_prob" and isinstance(part, Distribution) and not varies(part.support):
-            if type(part)._log_prob is not Distribution._log_prob:
-                return part._log_prob(padded)  # what is inside this support is inside theirs
+        if name == "log_prob" and hooked(part, "_log_prob") and not varies(part.support):
+            known: Tensor = part._log_prob(padded)  # what is inside this support is inside theirs
+            return known
         return evaluate(part, name, padded)
 
     def _moments(self, name: str) -> Tensor:
@@ -119,8 +121,7 @@ class MixtureSameFamily(Blend):
         if one is not None:
             return draw(one, torch.Size(), generator)
         x = draw(self.component_distribution, batch[: len(batch) - len(self._batch_shape)], generator)
-        index = index.reshape(index.shape + (1,) * (1 + self.event_dim)).expand(*batch, 1, *self._event_shape)
-        return x.gather(len(batch), index).squeeze(len(batch))
+        return _gathered(x, index, len(batch))
 
     @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]  # a fact of the instance here
@@ -129,7 +130,7 @@ class MixtureSameFamily(Blend):
     def enumerate_support(self, expand: bool = True) -> Tensor:
         if not self.has_enumerate_support:
             raise self._missing("enumerate_support")
-        values = self.component_distribution.enumerate_support(expand=False).squeeze(-1 - self.event_dim)
+        values: Tensor = self.component_distribution.enumerate_support(expand=False).squeeze(-1 - self.event_dim)
         return values.expand((-1, *self._batch_shape, *self._event_shape)) if expand else values
 
     def __repr__(self) -> str:
@@ -282,6 +283,8 @@ def _picked(d: Any, index: Tensor, dim: int) -> Any:
 
 def _gathered(table: Tensor, index: Tensor, dim: int) -> Tensor:
     """table[..., index, ...] along dimension `dim`, entry by entry of the dimensions before it."""
+    if dim == 0:
+        return table[index]
     sample, tail = index.shape[: index.dim() - dim], table.shape[dim + 1 :]
     where = index.reshape(index.shape + (1,) * (1 + len(tail))).expand(*index.shape, 1, *tail)
     wide = table.expand(sample + table.shape) if sample else table

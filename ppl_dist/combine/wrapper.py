@@ -93,15 +93,9 @@ class Wrapper(Distribution):
         value = draw_from(base.rsample, generator, size_of(sample_shape))
         return value, base.log_prob(value)
 
-    def _as_value(self, value: Any) -> Tensor:
-        """Numbers take the dtype of the base's parameters."""
-        if (
-            isinstance(value, Tensor)
-            or "base_dist" not in self.__dict__
-            or not isinstance(self.base_dist, Distribution)
-        ):
-            return super()._as_value(value)
-        return self.base_dist._as_value(value)
+    def _like(self) -> Tensor | None:
+        base = self.__dict__.get("base_dist")  # a declared family has its own tensors
+        return base._like() if isinstance(base, Distribution) else super()._like()
 
     @property
     def mean(self) -> Tensor:

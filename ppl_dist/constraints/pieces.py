@@ -106,8 +106,9 @@ class MixtureSameFamilyConstraint(Constraint):
         if not hasattr(self.base_constraint, "feasible"):  # of a foreign set nothing is known
             return value
         inside = self.base_constraint.feasible(self._padded(value))
-        split = isinstance(inside, Tensor) and inside.dim() > self.event_dim
-        return inside.select(-1 - self.event_dim, 0) if split else inside
+        if not isinstance(inside, Tensor) or inside.dim() <= self.event_dim:
+            return inside
+        return inside.select(-1 - self.event_dim, 0)
 
 
 def _bound(constraint: Constraint, name: str) -> Tensor:

@@ -29,9 +29,9 @@ class ZeroInflatedPoisson(ZeroInflated):
 
 
 class ZeroInflatedNegativeBinomial(ZeroInflated):
-    """ZeroInflatedNegativeBinomial(total_count, probs or logits, gate g, or gate_logits):  mass  g [k = 0] + (1 - g) p(k).
+    """ZeroInflatedNegativeBinomial(total_count, probs, gate g):  mass  g [k = 0] + (1 - g) p(k),  k = 0, 1, 2, ...
 
-    p is the mass of NegativeBinomial(total_count, probs).
+    p is the mass of NegativeBinomial(total_count, probs); `logits` and `gate_logits` stand for `probs` and `gate`.
 
     >>> ZeroInflatedNegativeBinomial(3.0, probs=0.5, gate=0.5).mean
     tensor(1.5000)

@@ -91,6 +91,13 @@ EXAMPLES: dict[type[Distribution], list[Distribution]] = {
     ],
     dist.LKJCholesky: [dist.LKJCholesky(3, *double(1.5)), dist.LKJCholesky(3, *double([0.7, 4.0]))],
     dist.LKJ: [dist.LKJ(3, *double(1.5)), dist.LKJ(3, *double([0.7, 4.0]))],
+    dist.MixtureSameFamily: [
+        dist.MixtureSameFamily(dist.Categorical(*double([0.3, 0.7])), dist.Normal(*double([0.0, 2.0], 1.0))),
+    ],
+    dist.MixtureGeneral: [dist.MixtureGeneral(dist.Categorical(*double([1.0])), [dist.Normal(*double(0.0, 1.0))])],
+    dist.ZeroInflated: [dist.ZeroInflated(dist.Poisson(*double(3.0)), gate=0.3)],
+    dist.ZeroInflatedPoisson: [dist.ZeroInflatedPoisson(*double(3.0, 0.3))],
+    dist.ZeroInflatedNegativeBinomial: [dist.ZeroInflatedNegativeBinomial(3.0, probs=0.5, gate=0.3)],
     dist.Delta: [dist.Delta(*double(0.5)), dist.Delta(*double([0.25, 0.75]))],
 }
 

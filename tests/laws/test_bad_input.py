@@ -78,7 +78,7 @@ def test_batch_shapes_that_do_not_broadcast_are_refused(row: Row, case: Case) ->
     first, second, *_ = declared(row, case)
     given = {**case.tensors()}
     given[first], given[second] = torch.stack([given[first]] * 2), torch.stack([given[second]] * 3)
-    with pytest.raises(ValueError, match=rf"^{row.name}: batch shapes do not broadcast: .*(\(2,\).*\(3,\)|\(3,\).*\(2,\)).*try"):
+    with pytest.raises(ValueError, match=rf"^{row.name}: batch shapes do not broadcast: .*\([23],\).*\([23],\).*try"):
         row.new(**given, **case.static)
 
 

@@ -46,7 +46,7 @@ def test_mass_on_the_line(row: Row, case: Case) -> None:
     """Integrates exp(log_prob) in the unconstrained coordinate, between far quantiles, panel by panel."""
     d, judge = row.make(case), row.judge(case)
     levels = np.concatenate([10.0 ** -np.arange(9, 1, -1), np.linspace(0.02, 0.98, 33), 1 - 10.0 ** -np.arange(2, 10)])
-    x = torch.as_tensor(np.clip(judge.quantile(levels), *judge.ends))
+    x = torch.as_tensor(np.clip(judge.panels(levels), *judge.ends))
     transform = biject_to(d.support)
     edges = transform.inv(x)
     middle, half = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2

@@ -22,6 +22,14 @@ def along(law: Callable[..., Any], formulas: exact.Exact, **parameters: np.ndarr
     return tuple(Line(law(**given), formulas, given) for given in split)
 
 
+def _log_prob(part: Line | Atom, x: np.ndarray) -> np.ndarray:
+    """The log density of one part, which may end before the others do."""
+    if isinstance(part, Atom):
+        return part.log_prob(x)
+    low, high = part.law.support()
+    return np.where((low <= x) & (x <= high), part.log_prob(np.clip(x, low, high)), -np.inf)
+
+
 @dataclass(frozen=True)
 class Blend:
     """The law of a draw from part k with probability weights[..., k]."""
@@ -46,7 +54,9 @@ class Blend:
             return special.logsumexp(logs + np.log(self._w()), axis=-1)
 
     def log_prob(self, x: np.ndarray) -> np.ndarray:
-        return self._log_sum("log_prob", x)
+        logs = self._stack([_log_prob(part, x) for part in self.parts])
+        with np.errstate(divide="ignore"):
+            return special.logsumexp(logs + np.log(self._w()), axis=-1)
 
     def cdf(self, x: np.ndarray) -> np.ndarray:
         return self._sum("cdf", x)
@@ -74,6 +84,13 @@ class Blend:
     def upper_quantile(self, levels: np.ndarray) -> np.ndarray:
         return self._solve(levels, upper=True)
 
+    def panels(self, levels: np.ndarray) -> np.ndarray:
+        """The points of every part: one may be narrow, or begin, far from where the others change."""
+        return np.sort(np.concatenate([self._full(part.quantile(levels)) for part in self.parts]), 0)
+
+    def _full(self, points: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(points, (len(points), *self.mean.shape))
+
     def _solve(self, levels: np.ndarray, *, upper: bool) -> np.ndarray:
         """Bisection between the quantiles of the parts that occur; geometric where both ends are positive."""
         level = levels.reshape(levels.shape + (1,) * self.mean.ndim)
@@ -85,12 +102,14 @@ class Blend:
             return self._first_count(level, high)
         first, last = (level >= 1, level <= 0) if upper else (level <= 0, level >= 1)
         lo, hi = low, high
-        for _ in range(1100):
+        for _ in range(300):
             with np.errstate(invalid="ignore", over="ignore"):
                 middle = np.where(
                     (lo > 0) & (hi > 4 * lo), np.sqrt(np.abs(lo)) * np.sqrt(np.abs(hi)), lo + (hi - lo) / 2
                 )
             middle = np.where(np.isnan(middle), hi, middle)
+            if np.all((middle <= lo) | (middle >= hi)):
+                break
             reached = self._fast("sf", middle) <= level if upper else self._fast("cdf", middle) >= level
             lo, hi = np.where(reached, lo, middle), np.where(reached, middle, hi)
         return np.where(first, low, np.where(last, high, hi))

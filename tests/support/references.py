@@ -53,6 +53,10 @@ class Line:
     def upper_quantile(self, levels: np.ndarray) -> np.ndarray:
         return self.law.isf(self._outer(levels))
 
+    def panels(self, levels: np.ndarray) -> np.ndarray:
+        """Points between which the density is smooth, increasing along the first dimension."""
+        return self.quantile(levels)
+
     def _outer(self, levels: np.ndarray) -> np.ndarray:
         batch = np.broadcast_shapes(*(v.shape for v in self.parameters.values()))
         return levels.reshape(levels.shape + (1,) * len(batch))

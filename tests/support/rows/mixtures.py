@@ -54,7 +54,9 @@ def binomials(probs: Tensor, total_count: Tensor, chance: Tensor, validate_args:
 
 
 def torch_binomials(probs: Tensor, total_count: Tensor, chance: Tensor, validate_args: Any = None) -> Any:
-    return td.MixtureSameFamily(td.Categorical(probs), td.Binomial(total_count, chance), validate_args)
+    return td.MixtureSameFamily(
+        td.Categorical(probs), td.Binomial(total_count, chance, validate_args=False), validate_args
+    )
 
 
 def _binomials(probs: np.ndarray, total_count: np.ndarray, chance: np.ndarray) -> Blend:
@@ -66,8 +68,12 @@ def poissons(probs: Tensor, rate: Tensor, validate_args: Any = None) -> Any:
     return dist.MixtureSameFamily(dist.Categorical(probs), dist.Poisson(rate), validate_args)
 
 
+def _poisson(rate: np.ndarray) -> Any:
+    return stats.poisson(rate)
+
+
 def _poissons(probs: np.ndarray, rate: np.ndarray) -> Blend:
-    return Blend(probs, along(stats.poisson, exact.POISSON, rate=rate), discrete=True)
+    return Blend(probs, along(_poisson, exact.POISSON, rate=rate), discrete=True)
 
 
 def normal_and_exponential(probs: Tensor, loc: Tensor, scale: Tensor, rate: Tensor, validate_args: Any = None) -> Any:
@@ -92,22 +98,19 @@ POSITIVE_EXPONENTIAL = exact.Exact(
 )
 
 
-def _gate(p: dict[str, np.ndarray]) -> np.ndarray:
+def _with_zeros(counts: Line, p: dict[str, np.ndarray]) -> Blend:
     gate = p["gate"] if "gate" in p else special.expit(p["gate_logits"])
-    return np.stack([gate, 1 - gate], -1)
-
-
-ZERO = Atom(np.zeros(()), np.zeros(()))
+    nothing = np.zeros(np.broadcast_shapes(gate.shape, counts.mean.shape))
+    return Blend(np.stack([gate, 1 - gate], -1), (Atom(nothing, nothing), counts), discrete=True)
 
 
 def _inflated_poisson(rate: np.ndarray, **p: np.ndarray) -> Blend:
-    counts = Line(stats.poisson(rate), exact.POISSON, {"rate": rate})
-    return Blend(_gate(p), (ZERO, counts), discrete=True)
+    return _with_zeros(Line(stats.poisson(rate), exact.POISSON, {"rate": rate}), p)
 
 
 def _inflated_negative(total_count: np.ndarray, **p: np.ndarray) -> Blend:
     given = {name: p[name] for name in ("probs", "logits") if name in p}
-    return Blend(_gate(p), (ZERO, _negative(total_count=total_count, **given)), discrete=True)
+    return _with_zeros(_negative(total_count=total_count, **given), p)
 
 
 def inflated(
@@ -118,7 +121,7 @@ def inflated(
 
 
 def _inflated(total_count: np.ndarray, probs: np.ndarray, **p: np.ndarray) -> Blend:
-    return Blend(_gate(p), (ZERO, _binomial(total_count=total_count, probs=probs)), discrete=True)
+    return _with_zeros(_binomial(total_count=total_count, probs=probs), p)
 
 
 WEIGHTS = {"probs": "mixture_distribution.probs", "logits": "mixture_distribution.logits"}
@@ -133,6 +136,7 @@ BETTER = {
     "*:has_enumerate_support": "torch enumerates no mixture",
 }
 NAN = float("nan")
+NO_KL = {"kl: itself": "the logarithm of a sum has no mean in closed form; the error points at Monte Carlo"}
 
 ROWS: tuple[Row, ...] = (
     Row(
@@ -141,15 +145,21 @@ ROWS: tuple[Row, ...] = (
         (
             case("standard", probs=[0.2, 0.3, 0.5], loc=[-2.0, 0.0, 3.0], scale=[0.5, 1.0, 2.0]),
             case(
-                "batch", probs=[[1.0, 2.0], [3.0, 1.0]], loc=[[0.0, 1.0], [-4.0, 4.0]], scale=[[1.0, 3.0], [0.5, 0.1]]
+                "batch", probs=[[1.0, 2.0], [3.0, 1.0]], loc=[[0.0, 1.0], [-1.0, 2.0]], scale=[[1.0, 3.0], [0.8, 0.2]]
             ),
-            case("logits", logits=[0.5, -1.0, 2.0], loc=[[-2.0, 0.0, 3.0], [0.0, 0.5, 1.0]], scale=[0.5, 1.0, 2.0]),
+            case(
+                "logits",
+                logits=[[0.5, -1.0, 2.0], [0.0, 0.1, 0.0]],
+                loc=[[-2.0, 0.0, 3.0], [0.0, 0.5, 1.0]],
+                scale=[0.5, 1.0, 2.0],
+            ),
             case("single", probs=[1.0], loc=[2.0], scale=[0.5]),
-            case("far", probs=[0.4, 0.6], loc=[-100.0, 100.0], scale=[1.0, 2.0]),
+            case("far", "heavy", probs=[0.4, 0.6], loc=[-100.0, 100.0], scale=[1.0, 2.0]),
             case("holes", "edge", probs=[0.5, 0.0, 0.5], loc=[-1.0, 0.0, 1.0], scale=[1.0, 50.0, 2.0]),
         ),
         lacks=MIXED,
         outside=(NAN,),
+        gaps=NO_KL,
         peer=td.MixtureSameFamily,
         build=normals,
         build_peer=torch_normals,
@@ -175,6 +185,7 @@ ROWS: tuple[Row, ...] = (
         ),
         lacks=MIXED,
         outside=(-1.0, NAN),
+        gaps=NO_KL,
         build=gammas,
         paths=_component("concentration", "rate"),
         one_noise=False,
@@ -189,6 +200,7 @@ ROWS: tuple[Row, ...] = (
         kind="discrete",
         lacks=MIXED,
         outside=(-1.0, 0.5, NAN),
+        gaps=NO_KL,
         build=poissons,
         paths=_component("rate"),
     ),
@@ -207,6 +219,7 @@ ROWS: tuple[Row, ...] = (
         kind="discrete",
         lacks=frozenset({"mode"}),
         outside=(-1.0, 0.5, 11.0, NAN),
+        gaps=NO_KL,
         peer=td.MixtureSameFamily,
         build=binomials,
         build_peer=torch_binomials,
@@ -215,7 +228,7 @@ ROWS: tuple[Row, ...] = (
             "total_count": "component_distribution.total_count",
             "chance": "component_distribution.probs",
         },
-        torch_wrong=BETTER | {"*:log_prob": "raises, or is finite, above the count of one component"},
+        torch_wrong=BETTER | {"*:log_prob": "finite or nan above the count of one component"},
     ),
     Row(
         dist.MixtureGeneral,
@@ -232,6 +245,7 @@ ROWS: tuple[Row, ...] = (
         ),
         lacks=MIXED,
         outside=(NAN,),
+        gaps=NO_KL,
         build=normal_and_exponential,
         paths={
             "probs": "mixing_distribution.probs",
@@ -251,6 +265,7 @@ ROWS: tuple[Row, ...] = (
         ),
         kind="discrete",
         outside=(-1.0, 0.5, 7.0, NAN),
+        gaps=NO_KL,
         bad=({"gate": -0.1}, {"gate": 1.1}, {"gate": NAN}),
         build=inflated,
         paths={"total_count": "base_dist.total_count", "probs": "base_dist.probs"},
@@ -263,12 +278,13 @@ ROWS: tuple[Row, ...] = (
             case("batch", rate=[0.1, 4.0, 30.0], gate=[0.5, 0.01, 0.9]),
             case("outer", rate=[[0.5], [3.0]], gate=[0.2, 0.7, 0.4]),
             case("gate_logits", rate=[0.5, 3.0], gate_logits=[-3.0, 1.0]),
-            case("never", "edge", rate=[3.0, 2000.0], gate=[0.0, 0.0]),
+            case("never", "edge", rate=[3.0, 20.0], gate=[0.0, 0.0]),
             case("always", "edge", "heavy", rate=[3.0], gate=[1.0]),
         ),
         kind="discrete",
         lacks=CONTINUOUS,
         outside=(-1.0, 0.5, NAN),
+        gaps=NO_KL,
         bad=({"rate": -1.0}, {"gate": -0.1}, {"gate": 1.1}, {"gate": NAN}),
         whole={"rate": 2, "gate": 0},
     ),
@@ -283,6 +299,7 @@ ROWS: tuple[Row, ...] = (
         kind="discrete",
         lacks=CONTINUOUS,
         outside=(-1.0, 0.5, NAN),
+        gaps=NO_KL,
         bad=({"probs": -0.1}, {"total_count": -1.0}, {"gate": -0.1}, {"gate": 1.1}),
         whole={"total_count": 5, "probs": 0, "gate": 0},
     ),
