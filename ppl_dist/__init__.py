@@ -5,7 +5,17 @@ A family is a declaration of its parameters plus its mathematics; everything str
 """
 
 from . import constraint_registry, constraints, families, kl, transforms
-from .combine import ExpandedDistribution, Independent, MaskedDistribution, TransformedDistribution
+from .combine import (
+    Censored,
+    Empirical,
+    ExpandedDistribution,
+    ImproperUniform,
+    Independent,
+    MaskedDistribution,
+    TransformedDistribution,
+    Truncated,
+    Unit,
+)
 from .constraint_registry import biject_to, transform_to
 from .distribution import Distribution
 from .families import (
@@ -38,6 +48,7 @@ from .families import (
     OneHotCategorical,
     Pareto,
     Poisson,
+    TruncatedNormal,
     Uniform,
     Weibull,
 )
@@ -84,6 +95,7 @@ __all__ = [
     "CatTransform",
     "Categorical",
     "Cauchy",
+    "Censored",
     "Chi2",
     "CholeskyTransform",
     "ComposeTransform",
@@ -93,6 +105,7 @@ __all__ = [
     "DiscreteUniform",
     "Distribution",
     "ELUTransform",
+    "Empirical",
     "ExpTransform",
     "ExpandedDistribution",
     "Exponential",
@@ -102,6 +115,7 @@ __all__ = [
     "Gumbel",
     "HalfCauchy",
     "HalfNormal",
+    "ImproperUniform",
     "Independent",
     "IndependentTransform",
     "InverseGamma",
@@ -136,7 +150,10 @@ __all__ = [
     "TanhTransform",
     "Transform",
     "TransformedDistribution",
+    "Truncated",
+    "TruncatedNormal",
     "Uniform",
+    "Unit",
     "Weibull",
     "biject_to",
     "constraint_registry",

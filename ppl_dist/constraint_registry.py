@@ -96,6 +96,7 @@ def _shared() -> dict[type[c.Constraint], Rule]:
         c.GreaterThan: _above,
         c.GreaterThanEq: _above,
         c.LessThan: _below,
+        c.LessThanEq: _below,
         c.Interval: _between,
         c.HalfOpenInterval: _between,
         c.CorrCholesky: lambda _: t.CorrCholeskyTransform(),

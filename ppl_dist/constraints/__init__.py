@@ -36,6 +36,7 @@ from .scalar import (
     IntegerInterval,
     Interval,
     LessThan,
+    LessThanEq,
     Real,
 )
 
@@ -56,6 +57,7 @@ nonnegative = GreaterThanEq(0.0)
 greater_than = GreaterThan
 greater_than_eq = GreaterThanEq
 less_than = LessThan
+less_than_eq = LessThanEq
 multinomial = Multinomial
 unit_interval = Interval(0.0, 1.0)
 interval = Interval
@@ -88,6 +90,7 @@ __all__ = [
     "IntegerInterval",
     "Interval",
     "LessThan",
+    "LessThanEq",
     "LowerCholesky",
     "LowerTriangular",
     "Multinomial",
@@ -116,6 +119,7 @@ __all__ = [
     "interval",
     "is_dependent",
     "less_than",
+    "less_than_eq",
     "lower_cholesky",
     "lower_triangular",
     "multinomial",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,9 @@ __all__ = [
     "IntegerInterval",
     "Interval",
     "LessThan",
+    "LessThanEq",
     "Real",
+    "bounds_of",
 ]
 
 
@@ -120,6 +123,14 @@ class LessThan(_Bounded):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class LessThanEq(LessThan):
+    """The closed half line up to `upper_bound`."""
+
+    def _contains(self, low: Any, high: Any) -> Any:
+        return high <= self.upper_bound
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Interval(_Bounded):
     """The closed interval from `lower_bound` to `upper_bound`."""
 
@@ -133,7 +144,13 @@ class Interval(_Bounded):
         return not isinstance(self.lower_bound, Tensor) and not isinstance(self.upper_bound, Tensor)
 
     def feasible(self, value: Tensor) -> Tensor | float:
-        return self.lower_bound + 0.5 * (self.upper_bound - self.lower_bound)
+        low, high = self.lower_bound, self.upper_bound
+        middle = low + 0.5 * (high - low)
+        if not isinstance(middle, Tensor):
+            return middle
+        # entries of a tensor of bounds may be infinite: then a point beside the other bound, or zero
+        beside = torch.maximum(middle.new_zeros(()), torch.as_tensor(low + 1.0))
+        return torch.where(middle.isfinite(), middle, torch.minimum(beside, torch.as_tensor(high - 1.0)))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -203,3 +220,10 @@ class Boolean(Constraint):
 
     def feasible(self, value: Tensor) -> Tensor | float:
         return 0.0
+
+
+def bounds_of(constraint: Constraint) -> tuple[Bound, Bound]:
+    """The ends of a set of numbers, infinite where it has none."""
+    if isinstance(constraint, Boolean):
+        return 0.0, 1.0
+    return getattr(constraint, "lower_bound", -math.inf), getattr(constraint, "upper_bound", math.inf)

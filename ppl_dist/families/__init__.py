@@ -16,6 +16,7 @@ from .multivariate import MultivariateNormal
 from .normal import HalfNormal, LogNormal, Normal
 from .onehot import Multinomial, OneHotCategorical
 from .poisson import Poisson
+from .truncated import TruncatedNormal
 from .uniform import Uniform
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "OneHotCategorical",
     "Pareto",
     "Poisson",
+    "TruncatedNormal",
     "Uniform",
     "Weibull",
 ]

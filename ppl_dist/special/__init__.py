@@ -15,7 +15,7 @@ from .beta import (
 )
 from .elementary import deviance, log1mexp, log1pmx, logsubexp, stirling_error, xlog1py, xlogy
 from .gamma import gammainc, gammaincc, gammainccinv, gammaincinv, lgamma1p, log_gammainc, log_gammaincc
-from .normal import log_ndtr, ndtr, ndtri, ndtri_exp
+from .normal import log_ndtr, log_ndtr_between, ndtr, ndtri, ndtri_exp
 
 __all__ = [
     "betainc",
@@ -36,6 +36,7 @@ __all__ = [
     "log_gammainc",
     "log_gammaincc",
     "log_ndtr",
+    "log_ndtr_between",
     "logsubexp",
     "multi_log_beta",
     "ndtr",

@@ -14,7 +14,7 @@ from tests.support.statistics import assert_mean
 
 def constraint_of(row: Row, case: Case, name: str) -> Constraint:
     """The declared constraint; a parameter whose set depends on the others is nudged as it stands."""
-    declared: Constraint = row.make(case).arg_constraints[name]
+    declared = row.constraint(case, name)
     return real if is_dependent(declared) else declared
 
 
@@ -61,7 +61,7 @@ def test_log_prob_has_second_derivatives(row: Row, case: Case) -> None:
 
 
 def reparametrised(row: Row, case: Case) -> bool:
-    return continuous(row, case) and row.family.has_rsample is not False
+    return continuous(row, case) and row.pathwise(case)
 
 
 @each("rsample: implicit", where=lambda row, case: row.one_noise and reparametrised(row, case) and on_line(row, case))
@@ -96,7 +96,7 @@ def test_pathwise_gradient_of_an_expectation(row: Row, case: Case) -> None:
     batch = row.make(case).batch_shape
     padded = {}
     for name, value in leaves.items():  # so that n stays the leading dimension of the batch
-        missing = len(batch) - (value.dim() - 1 - row.family.arg_constraints[name].event_dim)
+        missing = len(batch) - (value.dim() - 1 - row.event_dims(case, name))
         padded[name] = value.reshape((n,) + (1,) * missing + value.shape[1:])
     d = row.new(**padded, **case.static, validate_args=False)
     x = d.rsample()
@@ -109,7 +109,7 @@ def test_pathwise_gradient_of_an_expectation(row: Row, case: Case) -> None:
     for name, per_draw, exact in zip(plain, got, expected, strict=True):
         given = torch.zeros_like(leaves[name]) if per_draw is None else per_draw
         wanted = torch.zeros_like(plain[name]) if exact is None else exact
-        if row.family.arg_constraints[name].event_dim == 2:  # a symmetric matrix has no separate entries
+        if row.constraint(case, name).event_dim == 2:  # a symmetric matrix has no separate entries
             given, wanted = given + given.mT, wanted + wanted.mT
         assert_mean(given.numpy(), wanted.numpy(), slack=1e-9)
 
@@ -123,7 +123,7 @@ def test_only_rsample_carries_a_graph(row: Row, case: Case) -> None:
     assert d().requires_grad
 
 
-@each("draw and density together: gradient", where=lambda row, case: row.family.has_rsample and _moves(row, case))
+@each("draw and density together: gradient", where=lambda row, case: row.pathwise(case) and _moves(row, case))
 def test_density_computed_with_the_draw_has_the_total_derivative(row: Row, case: Case) -> None:
     """What cancels in value must cancel in gradient: a guide's density is differentiated this way at every step."""
     names, coordinates = free(row, case)

@@ -25,7 +25,7 @@ def test_one_draw_of_many_copies_fits_the_reference(row: Row, case: Case) -> Non
     row.judge(case).assert_fits(draws.double().numpy())
 
 
-@each("draw and density together", where=lambda row, case: row.family.has_rsample)
+@each("draw and density together", where=lambda row, case: row.pathwise(case))
 def test_rsample_and_log_prob_is_the_draw_with_its_log_prob(row: Row, case: Case) -> None:
     d = row.make(case)
     value, log_prob = d.rsample_and_log_prob((200,), generator=torch.Generator().manual_seed(5))
@@ -92,7 +92,7 @@ def test_missing_methods_say_which_family_and_which_method(row: Row, case: Case)
     d = row.make(case)
     x = row.points(case)[0]
     asked = {"cdf": lambda: d.cdf(x), "icdf": lambda: d.icdf(0.5 + 0 * x), "median": lambda: d.median}
-    asked |= {"enumerate_support": d.enumerate_support}
+    asked |= {"enumerate_support": d.enumerate_support, "entropy": d.entropy, "mode": lambda: d.mode}
     for method in row.lacks:
         with pytest.raises(NotImplementedError, match=rf"{row.name} has no {method}"):
             asked[method]()

@@ -19,7 +19,7 @@ def test_draws_and_densities(row: Row, case: Case) -> None:
     assert d.event_dim == len(d.event_shape)
 
 
-@each("shapes: rsample", where=lambda row, case: row.family.has_rsample is not False)
+@each("shapes: rsample", where=lambda row, case: row.pathwise(case))
 def test_rsample(row: Row, case: Case) -> None:
     d = row.make(case)
     x, log_prob = d.rsample_and_log_prob((5,))
@@ -28,7 +28,7 @@ def test_rsample(row: Row, case: Case) -> None:
     torch.testing.assert_close(log_prob, d.log_prob(x))
 
 
-@each("shapes: no rsample", where=lambda row, case: row.family.has_rsample is False)
+@each("shapes: no rsample", where=lambda row, case: not row.pathwise(case))
 def test_without_rsample_it_says_so(row: Row, case: Case) -> None:
     with pytest.raises(NotImplementedError, match=rf"{row.name}.*rsample.*Try sample\(\)"):
         row.make(case).rsample()
@@ -50,9 +50,9 @@ def test_expand_keeps_the_type_and_copies_nothing(row: Row, case: Case) -> None:
     assert wide.batch_shape == (5, 2, *d.batch_shape)
     assert wide.event_shape == d.event_shape
     for name in case.params:
-        value = getattr(wide, name)
+        value = row.read(wide, name)
         assert value.stride()[:2] == (0, 0)
-        assert value.data_ptr() == getattr(d, name).data_ptr()
+        assert value.data_ptr() == row.read(d, name).data_ptr()
     assert wide.sample().shape == wide.shape()
     x = row.points(case)
     torch.testing.assert_close(wide.log_prob(x[0]), d.log_prob(x[0]).expand(wide.batch_shape))
@@ -68,7 +68,7 @@ def test_expand_to_its_own_shape_keeps_the_graph_under_no_grad(row: Row, case: C
     with torch.no_grad():
         same = d.expand(d.batch_shape)
     for name in leaves:
-        assert getattr(same, name) is getattr(d, name) or getattr(same, name).requires_grad
+        assert row.read(same, name) is row.read(d, name) or row.read(same, name).requires_grad
 
 
 @each("getitem", where=lambda row, case: True)
@@ -109,6 +109,6 @@ def test_empty_batches_are_ordinary(row: Row, case: Case) -> None:
     x = none.sample()
     assert x.shape == (0, *d.batch_shape, *d.event_shape)
     assert none.log_prob(x).shape == (0, *d.batch_shape)
-    built = row.new(**{name: getattr(none, name) for name in case.params}, **case.static)
+    built = row.new(**{name: row.read(none, name) for name in case.params}, **case.static)
     assert built.batch_shape == none.batch_shape
     assert built.sample((2,)).shape == (2, *none.shape())

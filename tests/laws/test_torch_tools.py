@@ -48,12 +48,7 @@ def test_vmap_over_the_distribution_itself(row: Row, case: Case) -> None:
 def full(row: Row, case: Case) -> dict[str, Tensor]:
     """The parameters at the full batch shape, as a distribution stores them."""
     d = row.make(case)
-    out = {}
-    for name, value in case.tensors().items():
-        event = case.static.get("event_dim") if name == "v" else None
-        dims = row.family.arg_constraints[name].event_dim if event is None else event
-        out[name] = value.expand(d.batch_shape + value.shape[value.dim() - dims :])
-    return out
+    return {name: row.read(d, name) for name in case.params}
 
 
 @each("vmap: sample", where=lambda row, case: case is row.cases[0])

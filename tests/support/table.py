@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ppl_dist import Distribution
+from ppl_dist.constraints import Constraint
 
 from . import exact, references
 
@@ -37,7 +38,7 @@ class Row:
 
     Attributes:
         reference: from the parameters as float64 arrays (and static parameters) to a reference.
-        kind: "continuous", "discrete" or "point".
+        kind: "continuous", "discrete", "mixed" (a density with masses at some points) or "point".
         lacks: methods that this family does not have; each must say so with NotImplementedError.
         outside: values off the support, for the first case; empty where everything is inside.
         bad: parameters that must be refused, one by one, in place of the first case's.
@@ -47,6 +48,8 @@ class Row:
         gaps: known failures as data, "law" or "law:case" to the reason; they are strict xfails.
         torch_wrong: "case:method" to the reason why torch's answer is not asked for.
         build: makes one from the parameters, where the family itself takes another distribution.
+        build_peer: the same of torch's.
+        paths: where a built distribution keeps a parameter, "component_distribution.loc"; by default under its name.
     """
 
     family: type[Distribution]
@@ -62,6 +65,8 @@ class Row:
     gaps: Mapping[str, str] = field(default_factory=dict)
     torch_wrong: Mapping[str, str] = field(default_factory=dict)
     build: Callable[..., Distribution] | None = None
+    build_peer: Callable[..., Any] | None = None
+    paths: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -69,7 +74,36 @@ class Row:
 
     def new(self, *args: Any, **kwargs: Any) -> Any:
         """A distribution from its parameters."""
-        return (self.build or self.family)(*args, **kwargs)
+        return self.maker(*args, **kwargs)
+
+    @property
+    def maker(self) -> Callable[..., Any]:
+        """What takes the parameters."""
+        return self.build or self.family
+
+    def read(self, d: Any, name: str) -> Tensor:
+        """A parameter as a distribution holds it, at the full batch shape."""
+        value: Tensor = follow(d, self.paths.get(name, name))
+        return value
+
+    def label(self, name: str) -> str:
+        """The name by which a parameter is shown."""
+        return self.paths.get(name, name).rpartition(".")[2]
+
+    def constraint(self, case: Case, name: str) -> Constraint:
+        """The set that a parameter is declared to live in."""
+        where, _, label = self.paths.get(name, name).rpartition(".")
+        constraint: Constraint = follow(self.make(case), where).arg_constraints[label]
+        return constraint
+
+    def event_dims(self, case: Case, name: str) -> int:
+        """How many of a parameter's dimensions are not the batch's."""
+        d = self.make(case)
+        return self.read(d, name).dim() - len(d.batch_shape)
+
+    def pathwise(self, case: Case) -> bool:
+        """Whether draws are differentiable in the parameters."""
+        return bool(self.make(case).has_rsample)
 
     def has(self, method: str) -> bool:
         return method not in self.lacks
@@ -84,6 +118,13 @@ class Row:
     def points(self, case: Case, dtype: torch.dtype = torch.float64) -> Tensor:
         """Points of the support, shape (n,) + B + E."""
         return torch.as_tensor(self.judge(case).points()).to(dtype)
+
+
+def follow(thing: Any, path: str) -> Any:
+    """What lies at "component_distributions.0.loc"; an empty path is the thing itself."""
+    for step in filter(None, path.split(".")):
+        thing = thing[int(step)] if step.isdigit() else getattr(thing, step)
+    return thing
 
 
 def case(name: str, *traits: str, static: dict[str, Any] | None = None, **params: Any) -> Case:
