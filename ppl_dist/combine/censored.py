@@ -57,6 +57,10 @@ class Censored(Bounded):
             log_prob = torch.where(at_high, base._log_tails(self._below_high())[1], log_prob)
         return log_prob if self.low is None else torch.where(at_low, base._log_tails(self.low)[0], log_prob)
 
+    def _clamped(self, value: Tensor) -> Tensor:
+        super()._clamped(value)  # for its checks: below the lower end the cdf is 0, and at the end it is not
+        return self._as_value(value)
+
     def _reach(self, x: Tensor, inner: Any, below: float, above: float) -> Tensor:
         """The base's function between the ends, and constants beyond."""
         value: Tensor = inner(x)

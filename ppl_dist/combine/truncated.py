@@ -99,10 +99,17 @@ class Truncated(Bounded):
         return x if low is None and high is None else moved_inside(x, low, high)
 
     def _icdf(self, p: Tensor) -> Tensor:
-        return self._quantile(p, 1 - p)
+        return self._reached(p, 1 - p)
 
     def _isf(self, q: Tensor) -> Tensor:
-        return self._quantile(1 - q, q)
+        return self._reached(1 - q, q)
+
+    def _reached(self, p: Tensor, q: Tensor) -> Tensor:
+        """The quantile, which at 0 and 1 is exactly the end."""
+        x = self._quantile(p, q)
+        low, high = self._kept()
+        x = x if low is None else torch.where(p == 0, low.to(x.dtype), x)
+        return x if high is None else torch.where(q == 0, high.to(x.dtype), x)
 
     def _levels(self) -> Tensor:
         """A number of the dtype and device in which levels are drawn."""

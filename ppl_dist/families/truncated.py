@@ -47,6 +47,9 @@ class TruncatedNormal(Truncated):
         state = self.__dict__
         return state.get("low"), state.get("high")
 
+    def _limits(self) -> tuple[Tensor | None, Tensor | None]:
+        return self.low, self.high
+
     def _ends(self) -> tuple[Tensor, Tensor, Tensor]:
         return standard_ends(self.loc, self.scale, self.low, self.high)
 
@@ -79,6 +82,14 @@ class TruncatedNormal(Truncated):
             z = ndtri_exp(torch.where(lower, left, right))
         x = torch.addcmul(self.loc.to(z.dtype), self.scale.to(z.dtype), torch.where(lower, z, -z))
         return self._inside(x.to(self.loc.dtype))
+
+    def _reached(self, p: Tensor, q: Tensor) -> Tensor:
+        x = super()._reached(p, q).to(torch.float64)
+        # one step of Newton's method in the smaller tail: beside an end the step is exact where the quantile is rounded
+        lower = p < q
+        gap = torch.where(lower, p - self._cdf(x), self._sf(x) - q) / self._log_prob(x).exp()
+        steady = gap.isfinite() & (p > 0) & (q > 0)
+        return self._inside((x + torch.where(steady, gap, 0.0)).to(self.loc.dtype))
 
     @property
     def mean(self) -> Tensor:

@@ -13,6 +13,7 @@ import ppl_dist as dist
 
 from .. import exact, references
 from ..exact import Exact, mp
+from ..statistics import assert_frequencies, assert_mean
 from ..table import CONTINUOUS, Row, case
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(60)
@@ -96,7 +97,8 @@ class Cut:
     def _at(self, p: Any, q: Any) -> Any:
         (below_low, above_low), (below_high, above_high) = self._tails(self.low - self.step), self._tails(self.high)
         below, above = q * below_low + p * below_high, q * above_low + p * above_high
-        return np.clip(np.where(below < above, self.base.ppf(below), self.base.isf(above)), self.low, self.high)
+        x = np.clip(np.where(below < above, self.base.ppf(below), self.base.isf(above)), self.low, self.high)
+        return np.where(p == 0, self.low, np.where(q == 0, self.high, x))
 
     def ppf(self, p: Any) -> Any:
         return self._at(p, 1 - p)
@@ -146,6 +148,89 @@ class CutLine(references.Line):
         return self._expected(lambda x, log_density: -log_density)
 
 
+@dataclass(frozen=True)
+class Clipped:
+    """A normal draw moved into [low, high]."""
+
+    parameters: dict[str, Any]
+
+    @property
+    def _parts(self) -> tuple[Any, Any, Any]:
+        inner, low, high = split(self.parameters)
+        return stats.norm(**inner), low, high
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return np.broadcast_shapes(*(v.shape for v in self.parameters.values()))
+
+    def points(self) -> np.ndarray:
+        law, low, high = self._parts
+        x = np.clip(law.ppf(references.LEVELS.reshape((-1,) + (1,) * len(self._shape))), low, high)
+        middle = np.where(law.mean() <= low, low + 0.1, np.where(law.mean() >= high, high - 0.1, law.mean()))
+        return np.concatenate([x[:2], middle + 0.01 * np.arange(-1, 2).reshape((-1,) + (1,) * len(self._shape)), x[2:]])
+
+    def log_prob(self, x: np.ndarray) -> np.ndarray:
+        law, low, high = self._parts
+        inner = split(self.parameters)[0]
+        between = exact.each(exact.NORMAL.log_prob, x, **inner)
+        return np.where(x <= low, law.logcdf(low), np.where(x >= high, law.logsf(high), between))
+
+    def _reach(self, x: np.ndarray, inside: np.ndarray, below: float, beyond: float) -> np.ndarray:
+        _, low, high = self._parts
+        return np.where(x < low, below, np.where(x >= high, beyond, inside))
+
+    def cdf(self, x: np.ndarray) -> np.ndarray:
+        return self._reach(x, self._parts[0].cdf(x), 0.0, 1.0)
+
+    def sf(self, x: np.ndarray) -> np.ndarray:
+        return self._reach(x, self._parts[0].sf(x), 1.0, 0.0)
+
+    def log_cdf(self, x: np.ndarray) -> np.ndarray:
+        return self._reach(x, self._parts[0].logcdf(x), -np.inf, 0.0)
+
+    def log_sf(self, x: np.ndarray) -> np.ndarray:
+        return self._reach(x, self._parts[0].logsf(x), 0.0, -np.inf)
+
+    def _expected(self, value: Callable[..., Any]) -> np.ndarray:
+        """Of value(x, log p), the mass of the ends and the density between."""
+        law, low, high = self._parts
+        edges = law.ppf(np.array([1e-25, 1e-6, 0.02, 0.5, 0.98]).reshape((-1,) + (1,) * len(self._shape)))
+        edges = np.concatenate([edges, law.isf(np.array([1e-6, 1e-25]).reshape((-1,) + (1,) * len(self._shape)))])
+        edges = np.clip(edges, low, high) + np.zeros(self._shape)
+        middle, half = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
+        column = (-1, 1) + (1,) * len(self._shape)
+        x = middle + half * NODES.reshape(column)
+        total = (half * WEIGHTS.reshape(column) * law.pdf(x) * value(x, law.logpdf(x))).sum((0, 1))
+        for end, log_mass in ((low, law.logcdf(low)), (high, law.logsf(high))):
+            mass = np.exp(log_mass)
+            with np.errstate(invalid="ignore"):
+                total = total + np.where(mass > 0, mass * value(end, log_mass), 0.0)
+        return total
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self._expected(lambda x, log_p: x)
+
+    @property
+    def variance(self) -> np.ndarray:
+        mean = self.mean
+        return self._expected(lambda x, log_p: (x - mean) ** 2)
+
+    def entropy(self) -> np.ndarray:
+        return self._expected(lambda x, log_p: -log_p)
+
+    def assert_fits(self, draws: np.ndarray) -> None:
+        law, low, high = self._parts
+        at_low, at_high = law.cdf(low) + np.zeros(self._shape), law.sf(high) + np.zeros(self._shape)
+        flat = draws.reshape(len(draws), -1)
+        ends = [np.broadcast_to(v, self._shape).ravel() for v in (low, high, at_low, at_high)]
+        for column, a, b, p, q in zip(flat.T, *ends, strict=True):
+            counts = np.array([(column == a).sum(), (column == b).sum()])
+            assert_frequencies(np.append(counts, len(column) - counts.sum()), np.array([p, q, 1 - p - q]))
+        inside = (draws > low) & (draws < high)
+        assert_mean(np.where(inside, law.cdf(draws), 0.0), (1 - at_high) ** 2 / 2 - at_low**2 / 2)
+
+
 def truncated(law: Callable[..., Any], base: Exact, step: int = 0) -> Callable[..., CutLine]:
     def reference(**parameters: np.ndarray) -> CutLine:
         inner, low, high = split(parameters)
@@ -164,7 +249,14 @@ def _poisson(rate: Any, low: Any = None, high: Any = None, validate_args: bool |
     return dist.Truncated(dist.Poisson(rate, validate_args), low, high, validate_args=validate_args)
 
 
+def _censored(
+    loc: Any, scale: Any, low: Any = None, high: Any = None, validate_args: bool | None = None
+) -> dist.Censored:
+    return dist.Censored(dist.Normal(loc, scale, validate_args), low, high, validate_args=validate_args)
+
+
 INSIDE = {"concentration": "base_dist.concentration", "rate": "base_dist.rate"}
+NORMAL_INSIDE = {"loc": "base_dist.loc", "scale": "base_dist.scale"}
 NO_PAIR = {"kl: itself": "two truncated laws have no form that serves every base"}
 
 ROWS: tuple[Row, ...] = (
@@ -219,5 +311,22 @@ ROWS: tuple[Row, ...] = (
         paths=INSIDE,
         lacks=CONTINUOUS,
         gaps=NO_PAIR,
+    ),
+    Row(
+        dist.Censored,
+        lambda **p: Clipped(p),
+        (
+            case("standard", loc=0.3, scale=1.2, low=-1.0, high=2.0),
+            case("batch", loc=[0.0, 1.0], scale=[0.5, 2.0], low=[-0.2, -5.0], high=[1.0, 0.5]),
+            case("lower end", loc=[[0.0], [-2.0]], scale=[1.0, 0.5, 2.0], low=-1.0),
+            case("upper end", loc=[0.0, 1.0], scale=[1.0, 0.5], high=[8.0, 1.5]),
+        ),
+        kind="mixed",
+        outside=(-1.5, 2.5, float("nan")),
+        bad=({"low": float("nan")}, {"high": -2.0}),
+        build=_censored,
+        paths=NORMAL_INSIDE,
+        lacks=CONTINUOUS | {"mode"},
+        gaps={"kl: itself": "two censored laws have no form that serves every base"},
     ),
 )
