@@ -89,7 +89,8 @@ class TruncatedNormal(Truncated):
         lower = p < q
         gap = torch.where(lower, p - self._cdf(x), self._sf(x) - q) / self._log_prob(x).exp()
         steady = gap.isfinite() & (p > 0) & (q > 0)
-        return self._inside((x + torch.where(steady, gap, 0.0)).to(self.loc.dtype))
+        x = self._inside((x + torch.where(steady, gap, 0.0)).to(self.loc.dtype))
+        return torch.where(p == 0, self.low, torch.where(q == 0, self.high, x))
 
     @property
     def mean(self) -> Tensor:

@@ -128,5 +128,5 @@ def test_log_sf_beyond_the_smallest_float(row: Row, case: Case) -> None:
     x = torch.as_tensor(
         np.where(np.isinf(edge), 3 * judge.upper_quantile(np.array([1e-250])), judge.quantile(np.array([0.999])))
     )
-    x = torch.minimum(x, torch.as_tensor(min(judge.ends[1], 1e280)))
+    x = torch.minimum(x, torch.as_tensor(np.minimum(judge.ends[1], 1e280)))
     np.testing.assert_allclose(d.log_survival_function(x).numpy(), judge.log_sf(x.numpy()), rtol=1e-9)
