@@ -94,8 +94,11 @@ def log_standard_gamma(concentration: Tensor, generator: torch.Generator | None)
     return raised.log() - standard_exponential(concentration.shape, concentration, generator) / concentration
 
 
-def moved_inside(draws: Tensor, low: float, high: float | None = None) -> Tensor:
-    """Draws that rounding put on the edge of the support, moved to `low` or `high`; their gradient stays whole."""
+def moved_inside(draws: Tensor, low: Any, high: Any = None) -> Tensor:
+    """Draws that rounding put on the edge of the support, moved to `low` or `high`; their gradient stays whole.
+
+    The bounds are numbers, or tensors without gradient, or None.
+    """
     if not draws.requires_grad:
         return draws.clamp(low, high)
     fixed = draws.detach()

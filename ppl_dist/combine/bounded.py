@@ -20,6 +20,7 @@ from ..constraints import (
     integer,
     real,
 )
+from ..constraints.base import Bound
 from ..constraints.scalar import bounds_of
 from ..distribution import Distribution
 from ..param import bad_parameter
@@ -44,8 +45,6 @@ class Bounded(Wrapper):
         ValueError: its draws are not single numbers, the shapes do not broadcast, or `low` is not below `high`.
     """
 
-    low: Any  # a tensor, or None; in a declared family a parameter
-    high: Any
     arg_constraints = {"low": real, "high": real}  # noqa: RUF012  # a constant of the class, as in declared families
     whole_ends = False
     """Whether the ends of counts must be counts."""
@@ -70,7 +69,8 @@ class Bounded(Wrapper):
         except ValueError:
             raise broadcast_error(name, shapes) from None
         base_dist = base_dist if base_dist.batch_shape == batch else base_dist.expand(batch)
-        self.low, self.high = (_spread(value, batch) for value in ends.values())
+        self.low: Any = _spread(ends["low"], batch)  # a tensor or None; in a declared family a parameter
+        self.high: Any = _spread(ends["high"], batch)
         super().__init__(base_dist, batch, (), validate_args)
         if validation.resolve(validate_args):
             self._check_ends()
@@ -122,9 +122,9 @@ class Bounded(Wrapper):
     def support(self) -> Any:
         base = self.base_dist.support
         lower, upper = bounds_of(base)
-        low, high = self._kept()
-        low = lower if low is None else torch.maximum(low, torch.as_tensor(lower).to(low))
-        high = upper if high is None else torch.minimum(high, torch.as_tensor(upper).to(high))
+        first, last = self._kept()
+        low: Bound = lower if first is None else torch.maximum(first, torch.as_tensor(lower).to(first))
+        high: Bound = upper if last is None else torch.minimum(last, torch.as_tensor(upper).to(last))
         open_low, open_high = (not isinstance(end, Tensor) and math.isinf(end) for end in (low, high))
         if base.is_discrete:
             return IntegerGreaterThanEq(low) if open_high else IntegerInterval(low, high)

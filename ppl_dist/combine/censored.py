@@ -30,6 +30,7 @@ class Censored(Bounded):
         validate_args: as for every distribution.
     """
 
+    __init__ = Bounded.__init__  # said again for type checkers, which make one up from declarations otherwise
     whole_ends = True
 
     @property
@@ -101,7 +102,7 @@ class Censored(Bounded):
         base = self.base_dist
         step = 1 if base.is_discrete else 0
         low, high = (None if self.low is None else self.low + step), (None if self.high is None else self.high - step)
-        between = Truncated(base, low, high, validate_args=False)
+        between = Truncated(base, low=low, high=high, validate_args=False)
         ends = []
         if self.low is not None:
             ends.append((self.low, base._log_tails(self.low)[0]))

