@@ -13,6 +13,17 @@ from .combine import (
     MixtureSameFamily,
     TransformedDistribution,
     ZeroInflated,
+from . import constraint_registry, constraints, families, kl, transforms
+from .combine import (
+    Censored,
+    Empirical,
+    ExpandedDistribution,
+    ImproperUniform,
+    Independent,
+    MaskedDistribution,
+    TransformedDistribution,
+    Truncated,
+    Unit,
 )
 from .constraint_registry import biject_to, transform_to
 from .distribution import Distribution
@@ -56,6 +67,7 @@ from .families import (
     Pareto,
     Poisson,
     StudentT,
+    TruncatedNormal,
     Uniform,
     # VM
     Weibull,
@@ -118,6 +130,7 @@ __all__ = [
     "CatTransform",
     "Categorical",
     "Cauchy",
+    "Censored",
     "Chi2",
     "CholeskyTransform",
     "ComposeTransform",
@@ -131,6 +144,7 @@ __all__ = [
     "DiscreteUniform",
     "Distribution",
     "ELUTransform",
+    "Empirical",
     "ExpTransform",
     "ExpandedDistribution",
     "Exponential",
@@ -144,6 +158,7 @@ __all__ = [
     "HaarTransform",
     "HalfCauchy",
     "HalfNormal",
+    "ImproperUniform",
     "Independent",
     "IndependentTransform",
     "InverseGamma",
@@ -191,9 +206,12 @@ __all__ = [
     "TanhTransform",
     "Transform",
     "TransformedDistribution",
+    "Truncated",
+    "TruncatedNormal",
     "Uniform",
     "UnitLowerCholeskyTransform",
     "VonMises",
+    "Unit",
     "Weibull",
     "Wishart",
     "ZeroInflated",

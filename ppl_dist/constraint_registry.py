@@ -103,6 +103,7 @@ def _shared() -> dict[type[c.Constraint], Rule]:
         c.GreaterThan: _above,
         c.GreaterThanEq: _above,
         c.LessThan: _below,
+        c.LessThanEq: _below,
         c.Interval: _between,
         c.HalfOpenInterval: _between,
         c.SoftplusPositive: lambda _: t.SoftplusTransform(),

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from . import half, validation
 from .constraints import unit_interval
+from .constraints.scalar import bounds_of
 from .rebuild import Rebuildable
+from .special import logsubexp
 
 __all__ = ["DistributionFunctions"]
 
@@ -122,6 +124,29 @@ class DistributionFunctions(Rebuildable):
 
     def _isf(self, q: Tensor) -> Tensor:
         return self._icdf(1 - q)
+
+    def _icdf_of_log(self, log_p: Tensor) -> Tensor:
+        """The quantile at exp(log_p); a family overrides it where that probability may underflow."""
+        return self._icdf(log_p.exp())
+
+    def _isf_of_log(self, log_q: Tensor) -> Tensor:
+        return self._isf(log_q.exp())
+
+    def _log_tails(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """log P(X <= x) and log P(X > x), constant beyond the ends of the support, where derivatives are 0/0."""
+        support = self.support
+        low, high = bounds_of(support)
+        nothing, everything = (x < low if support.is_discrete else x <= low), x >= high
+        inner = torch.where(nothing | everything, support.feasible(x), x).to(x.dtype)
+        below = torch.where(nothing, -torch.inf, torch.where(everything, 0.0, self._log_cdf(inner)))
+        above = torch.where(nothing, 0.0, torch.where(everything, -torch.inf, self._log_sf(inner)))
+        return below, above
+
+    def _log_mass(self, low: Tensor, high: Tensor) -> Tensor:
+        """log P(low < X <= high), as a difference in the tail where the interval lies; -inf if it is empty."""
+        (below_low, above_low), (below_high, above_high) = self._log_tails(low), self._log_tails(high)
+        upper = above_low < below_high
+        return logsubexp(torch.where(upper, above_low, below_high), torch.where(upper, above_high, below_low))
 
     @property
     def median(self) -> Tensor:

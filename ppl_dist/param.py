@@ -118,7 +118,7 @@ def param(
         constraint: the set its values live in; `constraint.event_dim` of its rightmost dimensions
             make up one value, the rest is its batch shape.
         derive: computes it from the others when it was not given (for members of `exactly_one`).
-        default: the value taken when the caller gives none.
+        default: the value taken when the caller gives none; None leaves it out, and `derive` says what it is then.
         event_dim: name of a static parameter that holds the event dimensions instead.
         stored: derive it once, at construction, and keep it: for derivations that cost a factorisation.
         within: a further constraint that depends on the other parameters: `lambda d: greater_than(d.low)`.
@@ -436,6 +436,7 @@ def _check_group(self: Distribution, group: tuple[str, ...], values: dict[str, A
 
 def _check_required(self: Distribution, spec: Spec, values: dict[str, Any]) -> None:
     optional = {name for group in spec.groups for name in group}
+    optional |= {name for name, p in spec.params.items() if p.default is None}
     for name in spec.names:
         if name not in values and name not in optional:
             raise ValueError(f"{type(self).__name__}: `{name}` must be given, got None.")

@@ -114,10 +114,11 @@ def log_standard_gamma(concentration: Tensor, generator: torch.Generator | None)
     return add(log_u, concentration)
 
 
-def moved_inside(draws: Tensor, low: float, high: float | None = None) -> Tensor:
+def moved_inside(draws: Tensor, low: Any, high: Any = None) -> Tensor:
     """Draws that rounding put on the edge of the support, moved to `low` or `high`; their gradient stays whole.
 
-    `draws` are the caller's to give away: without a gradient they may be overwritten.
+    `draws` are the caller's to give away: without a gradient they may be overwritten. The bounds are numbers, or
+    tensors without gradient, or None.
     """
     if not draws.requires_grad:
         return draws.clamp_(low, high) if plainly_eager() else draws.clamp(low, high)

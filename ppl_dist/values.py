@@ -10,7 +10,7 @@ from torch.autograd import forward_ad
 
 from .tree import Node
 
-__all__ = ["extremes", "gradient_possible", "plainly_eager", "same_value", "short"]
+__all__ = ["extremes", "gradient_possible", "known", "plainly_eager", "same_value", "short"]
 
 
 def extremes(value: Tensor) -> tuple[float, float] | None:
@@ -69,3 +69,17 @@ def short(value: Any) -> str:
             return "tensor()"
         return f"{number:.6g}" if isinstance(number, float) else str(number)
     return f"tensor{tuple(value.shape)}"
+
+
+def known(mask: Tensor) -> bool:
+    """Whether one look shows that every entry is true.
+
+    Only on the CPU, where a look is cheaper than computing both sides of a choice; elsewhere it would wait for the
+    device, and inside vmap or a capture there is nothing to look at.
+    """
+    if not mask.is_cpu or torch.compiler.is_compiling():
+        return False
+    try:
+        return bool(mask.all().item())
+    except RuntimeError:  # inside vmap, or on fake tensors
+        return False

@@ -41,6 +41,7 @@ from .scalar import (
     IntegerInterval,
     Interval,
     LessThan,
+    LessThanEq,
     Ray,
     Real,
     SoftplusPositive,
@@ -64,6 +65,7 @@ softplus_positive = SoftplusPositive()
 greater_than = GreaterThan
 greater_than_eq = GreaterThanEq
 less_than = LessThan
+less_than_eq = LessThanEq
 multinomial = Multinomial
 unit_interval = Interval(0.0, 1.0)
 interval = Interval
@@ -103,6 +105,7 @@ __all__ = [
     "IntegerInterval",
     "Interval",
     "LessThan",
+    "LessThanEq",
     "LowerCholesky",
     "LowerTriangular",
     "MixtureSameFamilyConstraint",
@@ -139,6 +142,7 @@ __all__ = [
     "interval",
     "is_dependent",
     "less_than",
+    "less_than_eq",
     "lower_cholesky",
     "lower_triangular",
     "multinomial",

@@ -22,9 +22,11 @@ __all__ = [
     "IntegerInterval",
     "Interval",
     "LessThan",
+    "LessThanEq",
     "Ray",
     "Real",
     "SoftplusPositive",
+    "bounds_of",
 ]
 
 
@@ -139,6 +141,14 @@ class LessThan(_Bounded):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class LessThanEq(LessThan):
+    """The closed half line up to `upper_bound`."""
+
+    def _contains(self, low: Any, high: Any) -> Any:
+        return high <= self.upper_bound
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Interval(_Bounded):
     """The closed interval from `lower_bound` to `upper_bound`."""
 
@@ -156,7 +166,13 @@ class Interval(_Bounded):
         return bool(type(self)(0.0, 0.0)._contains(low, high))
 
     def feasible(self, value: Tensor) -> Tensor | float:
-        return self.lower_bound + 0.5 * (self.upper_bound - self.lower_bound)
+        low, high = self.lower_bound, self.upper_bound
+        middle = low + 0.5 * (high - low)
+        if not isinstance(middle, Tensor):
+            return middle
+        # entries of a tensor of bounds may be infinite: then a point beside the other bound, or zero
+        beside = torch.maximum(middle.new_zeros(()), torch.as_tensor(low + 1.0))
+        return torch.where(middle.isfinite(), middle, torch.minimum(beside, torch.as_tensor(high - 1.0)))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -281,3 +297,10 @@ def has_infinite_end(constraint: Constraint) -> bool:
     """Whether the set is a half line (or a product of half lines), whose far end is no number."""
     base = constraint.base_constraint if isinstance(constraint, Independent) else constraint
     return isinstance(base, GreaterThan | LessThan)
+
+
+def bounds_of(constraint: Constraint) -> tuple[Bound, Bound]:
+    """The ends of a set of numbers, infinite where it has none."""
+    if isinstance(constraint, Boolean):
+        return 0.0, 1.0
+    return getattr(constraint, "lower_bound", -math.inf), getattr(constraint, "upper_bound", math.inf)

@@ -22,6 +22,7 @@ from .onehot import Multinomial, OneHotCategorical
 from .peaks import GeneralizedPareto
 from .poisson import Poisson
 from .student import FisherSnedecor, StudentT
+from .truncated import TruncatedNormal
 from .uniform import Uniform
 from .wishart import InverseWishart, Wishart
 
@@ -63,6 +64,7 @@ __all__ = [
     "Pareto",
     "Poisson",
     "StudentT",
+    "TruncatedNormal",
     "Uniform",
     "Weibull",
     "Wishart",

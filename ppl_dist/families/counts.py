@@ -227,7 +227,7 @@ class NegativeBinomial(Successes, Distribution):
     def _log_prob(self, x: Tensor) -> Tensor:
         total, k = widened_if_large(self.total_count, x)
         seen = extremes(self.total_count)
-        moderate = seen is not None and 0.1 <= seen[0] and seen[1] <= MODERATE
+        moderate = seen is not None and seen[0] >= 0.1 and seen[1] <= MODERATE
         if moderate and total.dtype != x.dtype == torch.float32 and x.numel() >= LONG:
             return self._log_mass_of_long_counts(x)
         # any will do where k = 0; r = 0 would give inf - inf

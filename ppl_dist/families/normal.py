@@ -13,7 +13,7 @@ from ..constraints import positive, real
 from ..exp_family import ExponentialFamily
 from ..param import Param, param
 from ..samplers import standard_normal
-from ..special import log_ndtr, ndtr, ndtri
+from ..special import log_ndtr, log_ndtr_between, ndtr, ndtri, ndtri_exp
 from ..transforms import ExpTransform
 from .edges import log_of
 from .symmetric import SymmetricLocationScale
@@ -38,6 +38,13 @@ def _draw_and_log_prob(
     return torch.addcmul(loc, scale, noise), torch.addcmul(
         torch.rsub(scale.log(), -HALF_LOG_2PI), noise, noise, value=-0.5
     )
+
+
+def standard_ends(loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(low - loc) / scale, (high - loc) / scale and (high - low) / scale in double precision, 1e100 for infinity."""
+    m, s = loc.to(torch.float64), scale.to(torch.float64)
+    a, b = (end.to(torch.float64).clamp(-1e100, 1e100) for end in (low, high))  # where inf / s has no derivative in s
+    return (a - m) / s, (b - m) / s, (b - a) / s
 
 
 class Normal(SymmetricLocationScale, ExponentialFamily):
@@ -82,6 +89,16 @@ class Normal(SymmetricLocationScale, ExponentialFamily):
     def _log_normalizer(self, *natural_params: Tensor) -> Tensor:
         shift, bend = natural_params
         return -0.25 * shift.square() / bend + 0.5 * (-math.pi / bend).log()
+
+    def _icdf_of_log(self, log_p: Tensor) -> Tensor:
+        return self.loc + self.scale * ndtri_exp(log_p)
+
+    def _isf_of_log(self, log_q: Tensor) -> Tensor:
+        return self.loc - self.scale * ndtri_exp(log_q)
+
+    def _log_mass(self, low: Tensor, high: Tensor) -> Tensor:
+        r, log_integral = log_ndtr_between(*standard_ends(self.loc, self.scale, low, high))
+        return (log_integral - 0.5 * r * r - HALF_LOG_2PI).to(torch.promote_types(low.dtype, self.loc.dtype))
 
 
 class LogNormal(TransformedDistribution):

@@ -11,6 +11,7 @@ from . import (  # noqa: F401 (importing them registers their rules)
     positive,
     proportions,
     structural,
+    truncated,
 )
 from .estimates import KLEstimate
 from .registry import kl_divergence, register_infinite, register_kl

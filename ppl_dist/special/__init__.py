@@ -14,7 +14,7 @@ from .beta import (
     log_betaincc,
     multi_log_beta,
 )
-from .bregman import binet_excess, expm1mx, lgamma_excess, log_excess, log_quotient
+from .bregman import binet_excess, expm1mx, lgamma_excess, log_excess, log_quotient, trigamma
 from .elementary import (
     deviance,
     digamma_error,
@@ -28,10 +28,8 @@ from .elementary import (
     xlog1py,
     xlogy,
 )
-from .bregman import binet_excess, expm1mx, lgamma_excess, log_excess, log_quotient, trigamma
-from .elementary import deviance, log1mexp, log1pmx, logsubexp, stirling_error, xlog1py, xlogy
 from .gamma import gammainc, gammaincc, gammainccinv, gammaincinv, lgamma1p, log_gammainc, log_gammaincc
-from .normal import log_ndtr, ndtr, ndtri, ndtri_exp
+from .normal import log_ndtr, log_ndtr_between, ndtr, ndtri, ndtri_exp
 from .student import log_stdtr, stdtr, stdtrit
 
 __all__ = [
@@ -62,6 +60,7 @@ __all__ = [
     "log_gammainc",
     "log_gammaincc",
     "log_ndtr",
+    "log_ndtr_between",
     "log_quotient",
     "log_stdtr",
     "logsubexp",

@@ -7,8 +7,15 @@ import math
 import torch
 from torch import Tensor
 
+from ..values import known
+from .quadrature import gauss_legendre
+
 _SQRT_HALF = math.sqrt(0.5)
+_SQRT_HALF_PI = math.sqrt(0.5 * math.pi)
 _LOG_2PI = math.log(2 * math.pi)
+# Gauss-Legendre to 1e-17, where the exponent falls by less than _NARROW
+_NODES, _WEIGHTS = gauss_legendre(5)
+_NARROW = 0.2
 
 
 def ndtr(x: Tensor) -> Tensor:
@@ -72,3 +79,31 @@ def ndtri_exp(log_p: Tensor) -> Tensor:
     value = root + step + 0.5 * (root + 1 / mills) * step * step
     edge = torch.where(wide == 0, math.inf, torch.where(wide == -math.inf, -math.inf, math.nan))
     return torch.where(inside, value, edge).to(log_p.dtype)
+
+
+def log_ndtr_between(low: Tensor, high: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+    """(r, log of the integral of exp((r**2 - z**2) / 2) over low < z < high), r the distance of the interval from 0.
+
+    The standard normal probability of the interval is exp(-r**2 / 2) / sqrt(2 pi) times the integral, which neither
+    underflows far out nor cancels where the interval is narrow. `width` is high - low, given apart because the
+    difference of two rounded ends would lose it. Takes finite doubles: 1e100 stands for infinity.
+    """
+    mirrored = low + high < 0
+    near, far = torch.where(mirrored, -high, low), torch.where(mirrored, -low, high)
+    around = near <= 0
+    r = near.clamp(min=0)
+    # both terms have one sign
+    integral = _SQRT_HALF_PI * (torch.erf(_SQRT_HALF * far) - torch.erf(_SQRT_HALF * near.clamp(max=0)))
+    if not known(around):
+        drop = 0.5 * width * (r + far)
+        tails = torch.special.erfcx(_SQRT_HALF * r) - torch.exp(-drop) * torch.special.erfcx(_SQRT_HALF * far)
+        beside = torch.where(drop < _NARROW, _narrow_integral(r, width), _SQRT_HALF_PI * tails)
+        integral = torch.where(around, integral, beside)
+    return r, integral.log()
+
+
+def _narrow_integral(r: Tensor, width: Tensor) -> Tensor:
+    """The integral of exp(-r t - t**2 / 2) over 0 < t < width."""
+    nodes, weights = (torch.tensor(v, dtype=r.dtype, device=r.device) for v in (_NODES, _WEIGHTS))
+    t = width.unsqueeze(-1) * nodes
+    return width * (torch.exp(-t * (r.unsqueeze(-1) + 0.5 * t)) * weights).sum(-1)

@@ -98,6 +98,12 @@ EXAMPLES: dict[type[Distribution], list[Distribution]] = {
     dist.ZeroInflated: [dist.ZeroInflated(dist.Poisson(*double(3.0)), gate=0.3)],
     dist.ZeroInflatedPoisson: [dist.ZeroInflatedPoisson(*double(3.0, 0.3))],
     dist.ZeroInflatedNegativeBinomial: [dist.ZeroInflatedNegativeBinomial(3.0, probs=0.5, gate=0.3)],
+    dist.TruncatedNormal: [
+        dist.TruncatedNormal(*double(0.3, 1.2, -0.5, 1.0)),
+        dist.TruncatedNormal(*double([-0.5, 3.0], [0.7, 2.0], [-1.0, -0.5], 1.5)),
+    ],
+    dist.Truncated: [dist.Truncated(dist.Gamma(*double(2.0, 1.5)), 0.5, 3.0)],
+    dist.Censored: [dist.Censored(dist.Normal(*double(0.3, 1.2)), -1.0, 2.0)],
     dist.Delta: [dist.Delta(*double(0.5)), dist.Delta(*double([0.25, 0.75]))],
 }
 

@@ -39,7 +39,7 @@ class Row:
 
     Attributes:
         reference: from the parameters as float64 arrays (and static parameters) to a reference.
-        kind: "continuous", "discrete" or "point".
+        kind: "continuous", "discrete", "mixed" (a density with masses at some points) or "point".
         lacks: methods that this family does not have; each must say so with NotImplementedError.
         outside: values off the support, for the first case; empty where everything is inside.
         bad: parameters that must be refused, one by one, in place of the first case's.
