@@ -16,7 +16,7 @@ from .families import (
     Categorical,
     Cauchy,
     Chi2,
-    #CB
+    ContinuousBernoulli,
     Delta,
     Dirichlet,
     DiscreteUniform,

@@ -5,6 +5,7 @@ from .beta import Beta, Dirichlet
 from .categorical import Categorical
 from .cauchy import Cauchy, HalfCauchy
 from .chi2 import Chi2, InverseGamma
+from .continuous_bernoulli import ContinuousBernoulli
 from .counts import Binomial, GammaPoisson, Geometric, NegativeBinomial
 from .delta import Delta
 from .extreme import Gumbel, Pareto, Weibull
@@ -28,6 +29,7 @@ __all__ = [
     "Categorical",
     "Cauchy",
     "Chi2",
+    "ContinuousBernoulli",
     "Delta",
     "Dirichlet",
     "DiscreteUniform",

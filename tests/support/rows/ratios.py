@@ -110,7 +110,7 @@ ROWS: tuple[Row, ...] = (
         (
             case("standard", loc=0.0, scale=1.0, concentration=0.1),
             case("batch", loc=[-1.0, 0.0, 2.5], scale=[0.3, 1.0, 4.0], concentration=[0.15, 1e-9, 0.0]),
-            case("outer", loc=[[0.5], [-2.0]], scale=1.5, concentration=[-0.3, 0.01, -0.04]),
+            case("outer", loc=[[0.5], [-2.0]], scale=1.5, concentration=[-0.25, 0.01, -0.0625]),
             case("heavy", "heavy", loc=0.0, scale=2.0, concentration=[0.6, 1.0, 1.2]),
             case("ending", loc=0.0, scale=2.0, concentration=[-0.5, -1.0]),
         ),
