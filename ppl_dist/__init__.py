@@ -43,7 +43,7 @@ from .families import (
     Poisson,
     StudentT,
     Uniform,
-    #VM
+    VonMises,
     Weibull,
 )
 from .kl import kl_divergence, register_kl

@@ -20,6 +20,7 @@ from .peaks import GeneralizedPareto
 from .poisson import Poisson
 from .student import FisherSnedecor, StudentT
 from .uniform import Uniform
+from .von_mises import VonMises
 
 __all__ = [
     "Bernoulli",
@@ -56,5 +57,6 @@ __all__ = [
     "Poisson",
     "StudentT",
     "Uniform",
+    "VonMises",
     "Weibull",
 ]

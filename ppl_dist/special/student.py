@@ -84,7 +84,9 @@ def _log_light_tail(df: Tensor, t: Tensor) -> Tensor:
 def _log_tail(df: Tensor, t: Tensor) -> Tensor:
     """log P(T > t) for t >= 0 that carries no gradient."""
     light = df >= _LIGHT
-    near = _log_light_tail(torch.where(light, df, _LIGHT).clamp(max=_NORMAL), torch.where(light, t, 1.0).clamp(max=_FAR))
+    near = _log_light_tail(
+        torch.where(light, df, _LIGHT).clamp(max=_NORMAL), torch.where(light, t, 1.0).clamp(max=_FAR)
+    )
     heavy_df = torch.where(light, 1.0, df)
     ratio = torch.where(light, 1.0, t) / heavy_df.sqrt()
     held = ratio.clamp(max=_FAR)  # beyond, the tail is a power of t to all digits

@@ -69,8 +69,12 @@ def _generalized_pareto(loc: np.ndarray, scale: np.ndarray, concentration: np.nd
     """Points are kept off the upper end, where a float does not say how far it is away."""
     ends = np.broadcast_to(np.inf, np.broadcast_shapes(loc.shape, scale.shape, concentration.shape)).copy()
     np.divide((1e-6 - 1) * scale, concentration, out=ends, where=concentration < 0)
-    law, given = stats.genpareto(concentration, loc, scale), {"loc": loc, "scale": scale, "concentration": concentration}
+    law, given = (
+        stats.genpareto(concentration, loc, scale),
+        {"loc": loc, "scale": scale, "concentration": concentration},
+    )
     return references.Line(law, GENERALIZED_PARETO, given, ends=(-np.inf, loc + ends))
+
 
 ROWS: tuple[Row, ...] = (
     Row(
