@@ -35,9 +35,16 @@ PARAMETERS: dict[str, Callable[[int], dict[str, Tensor]]] = {
     "Categorical": lambda n: {"logits": _between(-1.0, 1.0, n, 5)},
     "Cauchy": lambda n: {"loc": _between(-1.0, 1.0, n), "scale": _between(0.5, 2.0, n)},
     "Chi2": lambda n: {"df": _between(1.0, 3.0, n)},
+    "ContinuousBernoulli": lambda n: {"probs": _between(0.1, 0.9, n)},
     "Dirichlet": lambda n: {"concentration": _between(1.0, 3.0, n, 3)},
     "Exponential": lambda n: {"rate": _between(0.5, 2.0, n)},
+    "FisherSnedecor": lambda n: {"df1": _between(1.0, 3.0, n), "df2": _between(2.0, 4.0, n)},
     "Gamma": lambda n: {"concentration": _between(1.0, 3.0, n), "rate": _between(0.5, 2.0, n)},
+    "GeneralizedPareto": lambda n: {
+        "loc": _between(-1.0, 1.0, n),
+        "scale": _between(0.5, 2.0, n),
+        "concentration": _between(-0.4, 0.4, n),
+    },
     "Geometric": lambda n: {"probs": _between(0.1, 0.9, n)},
     "Gumbel": lambda n: {"loc": _between(-1.0, 1.0, n), "scale": _between(0.5, 2.0, n)},
     "HalfCauchy": lambda n: {"scale": _between(0.5, 2.0, n)},
@@ -53,7 +60,9 @@ PARAMETERS: dict[str, Callable[[int], dict[str, Tensor]]] = {
     "OneHotCategorical": lambda n: {"logits": _between(-1.0, 1.0, n, 5)},
     "Pareto": lambda n: {"scale": _between(0.5, 2.0, n), "alpha": _between(1.0, 3.0, n)},
     "Poisson": lambda n: {"rate": _between(0.5, 5.0, n)},
+    "StudentT": lambda n: {"df": _between(1.0, 9.0, n), "loc": _between(-1.0, 1.0, n), "scale": _between(0.5, 2.0, n)},
     "Uniform": lambda n: {"low": _between(-2.0, -1.0, n), "high": _between(1.0, 2.0, n)},
+    "VonMises": lambda n: {"loc": _between(-1.0, 1.0, n), "concentration": _between(0.5, 5.0, n)},
     "Weibull": lambda n: {"scale": _between(0.5, 2.0, n), "concentration": _between(1.0, 3.0, n)},
 }
 

@@ -25,6 +25,14 @@ def _logit(p: Tensor) -> Tensor:
     return p.clamp(facts.tiny, 1 - facts.eps / 2).logit()
 
 
+def _mean(s: Tensor) -> Tensor:
+    """The mean with logit s <= 1."""
+    small = s.abs() < _SMALL
+    near, far = torch.where(small, s, 0.0), torch.where(small, -1.0, s)
+    series = 0.5 + near * horner(near.square(), _BERNOULLI)
+    return torch.where(small, series, -far.reciprocal() - torch.expm1(-far).reciprocal())
+
+
 def _mass(s: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """Factors of P(X <= x) with logit s: x exp(first) second."""
     turned = s > 1  # from here on written with exp(-s), which does not overflow
@@ -116,10 +124,7 @@ class ContinuousBernoulli(Distribution):
     @property
     def mean(self) -> Tensor:
         s, turned = self._tilt()
-        small = s.abs() < _SMALL
-        near, far = torch.where(small, s, 0.0), torch.where(small, -1.0, s)
-        series = 0.5 + near * horner(near.square(), _BERNOULLI)
-        mean = torch.where(small, series, -far.reciprocal() - torch.expm1(-far).reciprocal())
+        mean = _mean(s)
         return torch.where(turned, 1 - mean, mean)
 
     @property
@@ -135,6 +140,5 @@ class ContinuousBernoulli(Distribution):
         return 0.5 + 0.5 * self.logits.sign()  # at 0 the density is flat: every point is one
 
     def entropy(self) -> Tensor:
-        s, turned = self._tilt()
-        mean = self.mean
-        return exprel(s).log() - s * torch.where(turned, 1 - mean, mean)
+        s, _ = self._tilt()
+        return exprel(s).log() - s * _mean(s)

@@ -4,6 +4,7 @@ from . import (  # noqa: F401 (importing them registers their rules)
     continuous,
     counts,
     discrete,
+    line,
     moments,
     normal,
     positive,

@@ -55,7 +55,8 @@ def _log_density(k: Tensor, y: Tensor) -> Tensor:
 def _reach(k: Tensor, start: Tensor) -> Tensor:
     """How far from `start`, in [0, pi], the density has fallen by e^-CUTOFF."""
     end = torch.sin(0.5 * start).square() + CUTOFF / (2 * k).clamp(min=1e-300)
-    return (2 * torch.asin(end.clamp(max=1.0).sqrt()) - start).clamp(min=0.0)
+    reach = (2 * torch.asin(end.clamp(max=1.0).sqrt()) - start).clamp(min=0.0)
+    return torch.where(end < 1, reach, math.inf)
 
 
 def _log_piece(k: Tensor, start: Tensor, length: Tensor) -> Tensor:
