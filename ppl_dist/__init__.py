@@ -38,6 +38,7 @@ from .families import (
     Cauchy,
     Chi2,
     # CB
+    ContinuousBernoulli,
     Delta,
     Dirichlet,
     DiscreteUniform,
@@ -70,6 +71,7 @@ from .families import (
     TruncatedNormal,
     Uniform,
     # VM
+    VonMises,
     Weibull,
     Wishart,
     ZeroInflatedNegativeBinomial,

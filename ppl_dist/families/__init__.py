@@ -5,6 +5,7 @@ from .beta import Beta, Dirichlet
 from .categorical import Categorical
 from .cauchy import Cauchy, HalfCauchy
 from .chi2 import Chi2, InverseGamma
+from .continuous_bernoulli import ContinuousBernoulli
 from .counts import Binomial, GammaPoisson, Geometric, NegativeBinomial
 from .delta import Delta
 from .extreme import Gumbel, Pareto, Weibull
@@ -25,6 +26,7 @@ from .student import FisherSnedecor, StudentT
 from .truncated import TruncatedNormal
 from .uniform import Uniform
 from .wishart import InverseWishart, Wishart
+from .von_mises import VonMises
 
 __all__ = [
     "LKJ",
@@ -35,6 +37,7 @@ __all__ = [
     "Categorical",
     "Cauchy",
     "Chi2",
+    "ContinuousBernoulli",
     "Delta",
     "Dirichlet",
     "DiscreteUniform",
@@ -66,6 +69,7 @@ __all__ = [
     "StudentT",
     "TruncatedNormal",
     "Uniform",
+    "VonMises",
     "Weibull",
     "Wishart",
     "ZeroInflatedNegativeBinomial",

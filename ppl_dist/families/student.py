@@ -35,7 +35,7 @@ class StudentT(SymmetricLocationScale):
     tensor(3.)
     """
 
-    df: Param = param(positive, finite=False)
+    df: Param = param(positive, finite=False)  # type: ignore[misc]  # required ones come first in the constructor that is built
     loc: Param = param(real, default=0.0)
     scale: Param = param(positive, default=1.0)
 

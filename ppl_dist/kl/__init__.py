@@ -5,6 +5,7 @@ from . import (  # noqa: F401 (importing them registers their rules)
     counts,
     discrete,
     matrices,
+    line,
     moments,
     multivariate,
     normal,

@@ -140,10 +140,10 @@ def _log_cdf(df: Tensor, t: Tensor) -> Tensor:
 def _centre(df: Tensor, t: Tensor) -> Tensor:
     """P(0 < T < t) for t near 0, to full relative accuracy; odd in t."""
     u = torch.asinh(t / df.sqrt())
-    wide_df = df.unsqueeze(-1)
-    mean = torch.exp(log_integral(lambda v: -wide_df * torch.log1p(2 * torch.sinh(0.5 * v).square()), u.abs()))
+    wide_df, length = df.unsqueeze(-1), torch.where(u == 0, 1.0, u.abs())
+    mass = torch.exp(log_integral(lambda v: -wide_df * torch.log1p(2 * torch.sinh(0.5 * v).square()), length))
     scale = torch.exp(half_step(0.5 * df) - _HALF_LOG_2PI) * df.sqrt()
-    return torch.sign(u) * torch.where(u == 0, 0.0, mean) * scale
+    return torch.sign(u) * mass * scale
 
 
 def stdtrit(df: Tensor, p: Tensor) -> Tensor:

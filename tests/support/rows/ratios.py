@@ -62,6 +62,7 @@ GENERALIZED_PARETO = Exact(
     lambda x, loc, scale, concentration: mp.exp(-_exponential(x, loc, scale, concentration)),
 )
 ENDLESS = "nan; the integral is infinite"
+OPEN = "the mean of log(1 + c x^2), or of log(1 + c x), has no closed form unless the right side is the left one"
 SINGLE = "its constants are float32, and the operation refuses to mix"
 
 
@@ -91,6 +92,7 @@ ROWS: tuple[Row, ...] = (
         bad=({"df": 0.0}, {"scale": -1.0}, {"loc": float("nan")}),
         whole={"df": 3, "loc": 0, "scale": 2},
         peer=td.StudentT,
+        gaps={"kl: itself": OPEN},
         one_noise=False,
     ),
     Row(
@@ -106,6 +108,7 @@ ROWS: tuple[Row, ...] = (
         bad=({"df1": 0.0}, {"df2": -1.0}),
         whole={"df1": 3, "df2": 9},
         peer=td.FisherSnedecor,
+        gaps={"kl: itself": OPEN},
         one_noise=False,
     ),
     Row(
@@ -114,7 +117,7 @@ ROWS: tuple[Row, ...] = (
         (
             case("standard", loc=0.0, scale=1.0, concentration=0.1),
             case("batch", loc=[-1.0, 0.0, 2.5], scale=[0.3, 1.0, 4.0], concentration=[0.15, 1e-9, 0.0]),
-            case("outer", loc=[[0.5], [-2.0]], scale=1.5, concentration=[-0.3, 0.01, -0.04]),
+            case("outer", loc=[[0.5], [-2.0]], scale=1.5, concentration=[-0.25, 0.01, -0.0625]),
             case("heavy", "heavy", loc=0.0, scale=2.0, concentration=[0.6, 1.0, 1.2]),
             case("ending", loc=0.0, scale=2.0, concentration=[-0.5, -1.0]),
         ),
