@@ -50,6 +50,7 @@ class Param:
         within: Callable[[Any], Constraint] | None,
         prepare: Callable[[Tensor], Tensor] | None,
         init: bool,
+        shared: bool,
     ) -> None:
         self.constraint = constraint
         self.derive = derive
@@ -60,6 +61,7 @@ class Param:
         self.within = within
         self.prepare = prepare
         self.init = init
+        self.shared = shared
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -103,6 +105,7 @@ def param(
     within: Callable[[Any], Constraint] | None = None,
     prepare: Callable[[Tensor], Tensor] | None = None,
     init: bool = True,
+    shared: bool = False,
 ) -> Any:
     """Declare a tensor parameter of a family.
 
@@ -116,6 +119,7 @@ def param(
         within: a further constraint that depends on the other parameters: `lambda d: greater_than(d.low)`.
         prepare: applied to the given tensor before it is checked and kept: a normalisation.
         init: whether the constructor takes it; False, with `derive`, states a parameter that a base class takes.
+        shared: its event dimensions broadcast with those of the other shared parameters, from a number upwards.
     """
     return Param(
         constraint,
@@ -126,6 +130,7 @@ def param(
         within=within,
         prepare=prepare,
         init=init,
+        shared=shared,
     )
 
 
@@ -147,6 +152,8 @@ class Spec:
     constraints: tuple[Constraint, ...] = field(default=())
     relative: tuple[str, ...] = field(default=())
     """The parameters whose constraint depends on the others (`within`)."""
+    shared: tuple[str, ...] = field(default=())
+    """The parameters whose event dimensions broadcast with one another."""
 
     @classmethod
     def read(cls, family: type) -> Spec:
@@ -181,6 +188,7 @@ class Spec:
             tuple(params),
             tuple(p.constraint for p in params.values()),
             tuple(name for name, p in params.items() if p.within is not None),
+            tuple(name for name, p in params.items() if p.shared),
         )
 
     def make_init(self, family: str) -> Callable[..., None]:
@@ -294,6 +302,8 @@ def assemble(self: Distribution, given: tuple[Any, ...], fixed: tuple[Any, ...],
     state.update(static)
     state["_validate_args"] = validate_args
     events = {name: spec.params[name].event_dim(static) for name in values}
+    if spec.shared:
+        _share_events(self, values, events)
     for name, value in values.items():
         if value.dim() < events[name]:
             raise ValueError(
@@ -316,6 +326,23 @@ def assemble(self: Distribution, given: tuple[Any, ...], fixed: tuple[Any, ...],
     for name, p in spec.params.items():
         if p.stored and name not in values and p.derive is not None:
             state[name] = p.derive(self)
+
+
+def _share_events(self: Distribution, values: dict[str, Tensor], events: dict[str, int]) -> None:
+    """Give the shared parameters one event shape: a number is the same in every coordinate."""
+    cuts = {name: max(0, values[name].dim() - events[name]) for name in self._spec.shared if name in values}
+    tails = {name: values[name].shape[cut:] for name, cut in cuts.items()}
+    least = torch.Size((1,) * max(events[name] for name in cuts))
+    try:
+        event = broadcast_shapes([*tails.values(), least])
+    except ValueError:
+        listed = ", ".join(f"{name} {tuple(tail)}" for name, tail in tails.items())
+        raise ValueError(
+            f"{type(self).__name__}: event shapes do not broadcast: {listed}. Sizes must be equal or 1."
+        ) from None
+    for name, cut in cuts.items():
+        if tails[name] != event:
+            values[name] = values[name].expand(values[name].shape[:cut] + event)
 
 
 _FLOATS = frozenset({torch.float32, torch.float64, torch.float16, torch.bfloat16})

@@ -10,11 +10,14 @@ from .delta import Delta
 from .extreme import Gumbel, Pareto, Weibull
 from .finite import BetaBinomial, DiscreteUniform
 from .gamma import Exponential, Gamma
+from .gaussian import GaussianRandomWalk, ZeroSumNormal
 from .kumaraswamy import Kumaraswamy
 from .laplace import Laplace, Logistic
+from .logistic_normal import LogisticNormal
 from .multivariate import MultivariateNormal
 from .normal import HalfNormal, LogNormal, Normal
 from .onehot import Multinomial, OneHotCategorical
+from .ordinal import OrderedLogistic
 from .poisson import Poisson
 from .uniform import Uniform
 
@@ -32,6 +35,7 @@ __all__ = [
     "Exponential",
     "Gamma",
     "GammaPoisson",
+    "GaussianRandomWalk",
     "Geometric",
     "Gumbel",
     "HalfCauchy",
@@ -41,13 +45,16 @@ __all__ = [
     "Laplace",
     "LogNormal",
     "Logistic",
+    "LogisticNormal",
     "Multinomial",
     "MultivariateNormal",
     "NegativeBinomial",
     "Normal",
     "OneHotCategorical",
+    "OrderedLogistic",
     "Pareto",
     "Poisson",
     "Uniform",
     "Weibull",
+    "ZeroSumNormal",
 ]

@@ -8,6 +8,7 @@ from . import (  # noqa: F401 (importing them registers their rules)
     normal,
     positive,
     structural,
+    vectors,
 )
 from .registry import kl_divergence, register_infinite, register_kl
 

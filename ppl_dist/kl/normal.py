@@ -14,7 +14,8 @@ from .registry import register_kl
 __all__: list[str] = []
 
 
-def _scales(p: Tensor, q: Tensor) -> Tensor:
+def normal_scales(p: Tensor, q: Tensor) -> Tensor:
+    """The divergence of two normal laws with one mean and the scales p and q."""
     ratio = p / q
     # (r^2 - 1)/2 - log r, with r - 1 factored so that equal scales give an exact zero
     return 0.5 * (ratio - 1) * (ratio + 1) - ratio.log()
@@ -23,12 +24,12 @@ def _scales(p: Tensor, q: Tensor) -> Tensor:
 @register_kl(Normal, Normal)
 @register_kl(LogNormal, LogNormal)
 def _normal_normal(p: Normal | LogNormal, q: Normal | LogNormal) -> Tensor:
-    return _scales(p.scale, q.scale) + 0.5 * ((p.loc - q.loc) / q.scale).square()
+    return normal_scales(p.scale, q.scale) + 0.5 * ((p.loc - q.loc) / q.scale).square()
 
 
 @register_kl(HalfNormal, HalfNormal)
 def _halfnormal_halfnormal(p: HalfNormal, q: HalfNormal) -> Tensor:
-    return _scales(p.scale, q.scale)
+    return normal_scales(p.scale, q.scale)
 
 
 @register_kl(Cauchy, Cauchy)

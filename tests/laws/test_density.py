@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ppl_dist import biject_to
+from ppl_dist.shapes import unflatten_mask
 from tests.support.families import Case, Row, continuous, each, on_line
 
 
@@ -63,14 +64,15 @@ def test_mass_in_the_plane(row: Row, case: Case) -> None:
     d = row.make(case)[(0,) * len(row.make(case).batch_shape)]
     transform = biject_to(d.support)
     u = transform.inv(d.sample((4000,)))
+    shape, u = u.shape[1:], u.flatten(1)
     dims = u.shape[-1]
-    scale = torch.linalg.cholesky(u.mT.cov())
+    scale = torch.linalg.cholesky(torch.atleast_2d(u.mT.cov()))
     axis = torch.linspace(-16, 16, 401 if dims == 2 else 81, dtype=torch.float64)
-    grid = torch.cartesian_prod(*[axis] * dims)
-    y, log_det = transform.call_and_log_det(u.mean(0) + grid @ scale.mT)
+    grid = torch.cartesian_prod(*[axis] * dims).reshape(-1, dims)
+    y, log_det = transform.call_and_log_det((u.mean(0) + grid @ scale.mT).reshape(-1, *shape))
     log_det = log_det if log_det.dim() == 1 else log_det.sum(-1)
     inside = d.support.check(y)
-    log_prob = torch.where(inside, d.log_prob(torch.where(inside[:, None], y, d.mean)), -math.inf)
+    log_prob = torch.where(inside, d.log_prob(torch.where(unflatten_mask(inside, d.event_dim), y, d.mean)), -math.inf)
     cell = (axis[1] - axis[0]) ** dims * scale.diagonal().prod()
     torch.testing.assert_close(
         (log_prob + log_det).exp().sum() * cell, torch.ones((), dtype=y.dtype), rtol=1e-5, atol=0

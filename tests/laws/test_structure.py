@@ -46,7 +46,7 @@ def test_deepcopy_of_parameters_with_a_history(row: Row, case: Case) -> None:
 def test_reading_properties_does_not_change_the_tree(row: Row, case: Case) -> None:
     d = row.make(case)
     before = _pytree.tree_flatten(d)[1]
-    for name in [*row.family.arg_constraints, "mean", "variance", "mode"]:
+    for name in [*row.family.arg_constraints, *filter(row.has, ("mean", "variance", "mode"))]:
         getattr(d, name)
     d.log_prob(row.points(case))
     assert _pytree.tree_flatten(d)[1] == before
@@ -77,8 +77,9 @@ def test_to_another_device(row: Row, case: Case) -> None:
 
 @each_family("dtype: integers", where=lambda row: bool(row.whole))
 def test_integer_parameters_become_floats(row: Row, case: Case) -> None:
-    d = row.new(**{name: torch.tensor(value) for name, value in row.whole.items()})
-    same = row.new(**{name: torch.tensor(value, dtype=torch.float32) for name, value in row.whole.items()})
+    d = row.new(**{name: torch.tensor(value) for name, value in row.whole.items()}, **case.static)
+    floats = {name: torch.tensor(value, dtype=torch.float32) for name, value in row.whole.items()}
+    same = row.new(**floats, **case.static)
     for name in row.whole:
         assert getattr(d, name).dtype == torch.float32
     x = same.sample()
@@ -89,14 +90,14 @@ def test_integer_parameters_become_floats(row: Row, case: Case) -> None:
 def test_numbers_take_the_dtype_of_their_siblings(row: Row, case: Case) -> None:
     for precise in row.whole:
         params = {n: torch.tensor(v, dtype=torch.float64) if n == precise else v for n, v in row.whole.items()}
-        d = row.new(**params)
+        d = row.new(**params, **case.static)
         assert all(getattr(d, name).dtype == torch.float64 for name in row.whole)
 
 
 @each_family("dtype: numbers", where=lambda row: bool(row.whole))
 def test_numbers_alone_have_the_default_dtype(row: Row, case: Case) -> None:
     torch.set_default_dtype(torch.float64)
-    d = row.new(**row.whole)
+    d = row.new(**row.whole, **case.static)
     assert all(getattr(d, name).dtype == torch.float64 for name in row.whole)
 
 

@@ -56,7 +56,11 @@ def test_log_prob(row: Row, case: Case) -> None:
 @pytest.mark.parametrize("name", PROPERTIES)
 @each("torch: moments", where=has_peer)
 def test_properties(row: Row, case: Case, name: str) -> None:
-    compare(row, case, name, getattr(row.make(case), name), getattr(peer(row, case), name))
+    try:
+        theirs = getattr(peer(row, case), name)
+    except NotImplementedError:
+        return
+    compare(row, case, name, getattr(row.make(case), name), theirs)
 
 
 @each("torch: methods", where=has_peer)
