@@ -68,6 +68,7 @@ PARAMETERS: dict[str, Callable[[int], dict[str, Tensor]]] = {
         "loc": _between(-2.0, 2.0, n, 5),
         "scale": _between(0.5, 2.0, n, 5),
     },
+    "LogisticNormal": lambda n: {"loc": _between(-1.0, 1.0, n, 3), "scale": _between(0.5, 1.0, n, 3)},
     "Multinomial": lambda n: {"total_count": 10, "probs": _between(0.1, 0.9, n, 5)},
     "MultivariateNormal": lambda n: {"loc": _between(-1.0, 1.0, n, 3), "scale_tril": torch.eye(3).repeat(n, 1, 1)},
     "NegativeBinomial": lambda n: {"total_count": _between(1.0, 5.0, n), "probs": _between(0.1, 0.9, n)},

@@ -54,6 +54,7 @@ class Param:
         prepare: Callable[[Tensor], Tensor] | None,
         init: bool,
         finite: bool | None,
+        shared: bool,
     ) -> None:
         self.constraint = constraint
         self.finite = has_infinite_end(constraint) if finite is None else finite
@@ -66,6 +67,7 @@ class Param:
         self.within = within
         self.prepare = prepare
         self.init = init
+        self.shared = shared
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -111,6 +113,7 @@ def param(
     init: bool = True,
     finite: bool | None = None,
     kw_only: bool = False,
+    shared: bool = False,
 ) -> Any:
     """Declare a tensor parameter of a family.
 
@@ -128,6 +131,7 @@ def param(
         finite: whether infinite values are refused; by default they are in half lines, `positive` say, and not among
             all real numbers. False is for families that have the limit.
         kw_only: that type checkers should see it behind the others; a subclass may declare more of them.
+        shared: its event dimensions broadcast with those of the other shared parameters, from a number upwards.
     """
     return Param(
         constraint,
@@ -139,6 +143,7 @@ def param(
         prepare=prepare,
         init=init,
         finite=finite,
+        shared=shared,
     )
 
 
@@ -161,6 +166,8 @@ class Spec:
     constraints: tuple[Constraint, ...] = field(default=())
     relative: tuple[str, ...] = field(default=())
     """The parameters whose constraint depends on the others (`within`)."""
+    shared: tuple[str, ...] = field(default=())
+    """The parameters whose event dimensions broadcast with one another."""
 
     @classmethod
     def read(cls, family: type) -> Spec:
@@ -196,6 +203,7 @@ class Spec:
             tuple(given),
             tuple(p.constraint for p in given.values()),
             tuple(name for name, p in params.items() if p.within is not None),
+            tuple(name for name, p in params.items() if p.shared),
         )
 
     def make_init(self, family: str) -> Callable[..., None]:
@@ -351,6 +359,8 @@ def assemble(self: Distribution, given: tuple[Any, ...], fixed: tuple[Any, ...],
     state.update(static)
     state["_validate_args"] = validate_args
     events = {name: spec.params[name].event_dim(static) for name in values}
+    if spec.shared:
+        _share_events(self, values, events)
     for name, value in values.items():
         if value.dim() < events[name]:
             raise ValueError(
@@ -373,6 +383,23 @@ def assemble(self: Distribution, given: tuple[Any, ...], fixed: tuple[Any, ...],
     for name, p in spec.params.items():
         if p.stored and name not in values and p.derive is not None:
             state[name] = p.derive(self)
+
+
+def _share_events(self: Distribution, values: dict[str, Tensor], events: dict[str, int]) -> None:
+    """Give the shared parameters one event shape: a number is the same in every coordinate."""
+    cuts = {name: max(0, values[name].dim() - events[name]) for name in self._spec.shared if name in values}
+    tails = {name: values[name].shape[cut:] for name, cut in cuts.items()}
+    least = torch.Size((1,) * max(events[name] for name in cuts))
+    try:
+        event = broadcast_shapes([*tails.values(), least])
+    except ValueError:
+        listed = ", ".join(f"{name} {tuple(tail)}" for name, tail in tails.items())
+        raise ValueError(
+            f"{type(self).__name__}: event shapes do not broadcast: {listed}. Sizes must be equal or 1."
+        ) from None
+    for name, cut in cuts.items():
+        if tails[name] != event:
+            values[name] = values[name].expand(values[name].shape[:cut] + event)
 
 
 _FLOATS = frozenset({torch.float32, torch.float64, torch.float16, torch.bfloat16})

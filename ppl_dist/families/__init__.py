@@ -16,11 +16,16 @@ from .kumaraswamy import Kumaraswamy
 from .laplace import Laplace, Logistic
 from .lkj import LKJ, LKJCholesky
 from .lowrank import LowRankMultivariateNormal
+from .gaussian import GaussianRandomWalk, ZeroSumNormal
+from .kumaraswamy import Kumaraswamy
+from .laplace import Laplace, Logistic
+from .logistic_normal import LogisticNormal
 from .multivariate import MultivariateNormal
 from .multivariate_t import MultivariateStudentT
 from .normal import HalfNormal, LogNormal, Normal
 from .onehot import Multinomial, OneHotCategorical
 from .peaks import GeneralizedPareto
+from .ordinal import OrderedLogistic
 from .poisson import Poisson
 from .student import FisherSnedecor, StudentT
 from .truncated import TruncatedNormal
@@ -46,6 +51,7 @@ __all__ = [
     "Gamma",
     "GammaPoisson",
     "GeneralizedPareto",
+    "GaussianRandomWalk",
     "Geometric",
     "Gumbel",
     "HalfCauchy",
@@ -58,12 +64,14 @@ __all__ = [
     "LogNormal",
     "Logistic",
     "LowRankMultivariateNormal",
+    "LogisticNormal",
     "Multinomial",
     "MultivariateNormal",
     "MultivariateStudentT",
     "NegativeBinomial",
     "Normal",
     "OneHotCategorical",
+    "OrderedLogistic",
     "Pareto",
     "Poisson",
     "StudentT",
@@ -74,4 +82,5 @@ __all__ = [
     "Wishart",
     "ZeroInflatedNegativeBinomial",
     "ZeroInflatedPoisson",
+    "ZeroSumNormal",
 ]

@@ -13,6 +13,7 @@ from . import (  # noqa: F401 (importing them registers their rules)
     proportions,
     structural,
     truncated,
+    vectors,
 )
 from .estimates import KLEstimate
 from .registry import kl_divergence, register_infinite, register_kl

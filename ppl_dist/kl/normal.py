@@ -13,7 +13,7 @@ from .registry import register_kl
 __all__: list[str] = []
 
 
-def _scales(p: Tensor, q: Tensor) -> Tensor:
+def normal_scales(p: Tensor, q: Tensor) -> Tensor:
     """(r**2 - 1)/2 - log r for r = p/q, in double precision: e + e**2/2 - log(1 + e) for a small e = r - 1."""
     wide_p, wide_q = p.to(torch.float64), q.to(torch.float64)
     e = (wide_p - wide_q) / wide_q
@@ -23,12 +23,12 @@ def _scales(p: Tensor, q: Tensor) -> Tensor:
 @register_kl(Normal, Normal)
 @register_kl(LogNormal, LogNormal)
 def _normal_normal(p: Normal | LogNormal, q: Normal | LogNormal) -> Tensor:
-    return _scales(p.scale, q.scale) + 0.5 * ((p.loc - q.loc) / q.scale).square()
+    return normal_scales(p.scale, q.scale) + 0.5 * ((p.loc - q.loc) / q.scale).square()
 
 
 @register_kl(HalfNormal, HalfNormal)
 def _halfnormal_halfnormal(p: HalfNormal, q: HalfNormal) -> Tensor:
-    return _scales(p.scale, q.scale)
+    return normal_scales(p.scale, q.scale)
 
 
 @register_kl(Cauchy, Cauchy)

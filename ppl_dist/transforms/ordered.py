@@ -57,7 +57,7 @@ class SimplexToOrderedTransform(Transform):
         return below - above + self.anchor_point
 
     def _inverse(self, y: Tensor) -> Tensor:
-        return log_logistic_masses(y - self.anchor_point).exp()
+        return log_logistic_masses(y, self.anchor_point).exp()
 
     def _log_det(self, x: Tensor, y: Tensor) -> Tensor:
         below, above = self._log_tails(x)
@@ -70,13 +70,14 @@ class SimplexToOrderedTransform(Transform):
         return torch.Size((*shape[:-1], shape[-1] + 1))
 
 
-def log_logistic_masses(cutpoints: Tensor) -> Tensor:
-    """log P(c_(k-1) < Z <= c_k) for a standard logistic Z, between neighbours of increasing cutpoints.
+def log_logistic_masses(cutpoints: Tensor, loc: Tensor | float) -> Tensor:
+    """log P(c_(k-1) < Z <= c_k) for a logistic Z around `loc`, between neighbours of increasing cutpoints.
 
     F(b) - F(a) = F(b) F(-a) (1 - e^(a-b)) for the logistic F: no difference of numbers near one.
     """
     gaps = pad(log1mexp(-cutpoints.diff(dim=-1)), (1, 1))
-    return gaps + pad(logsigmoid(cutpoints), (0, 1)) + pad(logsigmoid(-cutpoints), (1, 0))
+    centred = cutpoints - loc
+    return gaps + pad(logsigmoid(centred), (0, 1)) + pad(logsigmoid(-centred), (1, 0))
 
 
 class PermuteTransform(Transform):

@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid, pad
+from torch.nn.functional import pad, softplus
 
 from .. import constraints
 from .transform import Transform
@@ -47,6 +47,11 @@ class NormalizeTransform(Transform):
         return y
 
 
+def _minus_log_rest(z: Tensor) -> Tensor:
+    """-log(1 - sigmoid(z)); the threshold at which softplus takes z itself is moved to where float64 does too."""
+    return softplus(z, 1.0, 40.0)
+
+
 class StickBreakingTransform(Transform):
     """From n - 1 real numbers to the simplex of n: each breaks off a share of what is left of the stick.
 
@@ -64,21 +69,21 @@ class StickBreakingTransform(Transform):
 
     def _call(self, x: Tensor) -> Tensor:
         z = self._logits(x)
-        left = pad(logsigmoid(-z).cumsum(-1), (1, 0))  # log of what remains before each break, and after the last
-        return torch.cat([logsigmoid(z) + left[..., :-1], left[..., -1:]], -1).exp()
+        left = pad(_minus_log_rest(z).cumsum(-1).neg().exp(), (1, 0), value=1.0)  # before each break, and at the end
+        return torch.cat([z.sigmoid() * left[..., :-1], left[..., -1:]], -1)
 
     def _inverse(self, y: Tensor) -> Tensor:
         # what remains after break i is the sum of the later pieces: no 1 - cumsum, which cancels
-        left = y.flip(-1).cumsum(-1).flip(-1)[..., 1:]
+        left = y.flip(-1).cumsum(-1).flip(-1)
         n = y.shape[-1] - 1
         shift = torch.arange(n, 0, -1, dtype=y.dtype, device=y.device).log()
-        return y[..., :-1].log() - left.log() + shift
+        return y.log()[..., :-1] - left.log()[..., 1:] + shift
 
     def _log_det(self, x: Tensor, y: Tensor) -> Tensor:
         z = self._logits(x)
-        left = logsigmoid(-z).cumsum(-1)
-        # dy_i/dx_i = left_before * s (1 - s), a triangular Jacobian
-        return (pad(left, (1, 0))[..., :-1] + logsigmoid(z) + logsigmoid(-z)).sum(-1)
+        rest = _minus_log_rest(z)
+        # dy_i/dx_i = left_before * s (1 - s), a triangular Jacobian, and log s = z - softplus(z)
+        return (z - rest - rest.cumsum(-1)).sum(-1)
 
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         return torch.Size((*shape[:-1], shape[-1] + 1))

@@ -118,6 +118,22 @@ EXAMPLES: dict[type[Distribution], list[Distribution]] = {
         dist.FisherSnedecor(*double(3.0, 9.0)),
         dist.FisherSnedecor(*double([4.0, 2.0], [12.0, 9.0])),
     ],
+    dist.LogisticNormal: [
+        dist.LogisticNormal(*double([0.3, -0.2], [1.2, 0.5])),
+        dist.LogisticNormal(*double([[0.5, 0.2], [1.0, -1.0]], [0.7, 0.9])),
+    ],
+    dist.GaussianRandomWalk: [
+        dist.GaussianRandomWalk(*double(1.2), num_steps=3),
+        dist.GaussianRandomWalk(*double([0.7, 2.0]), num_steps=3),
+    ],
+    dist.ZeroSumNormal: [
+        dist.ZeroSumNormal(*double(1.2), event_shape=(2, 3)),
+        dist.ZeroSumNormal(*double([0.7, 2.0]), event_shape=(2, 3)),
+    ],
+    dist.OrderedLogistic: [
+        dist.OrderedLogistic(*double(0.3, [-1.0, 0.5])),
+        dist.OrderedLogistic(*double([0.7, -2.0], [-1.5, 1.0])),
+    ],
     dist.Delta: [dist.Delta(*double(0.5)), dist.Delta(*double([0.25, 0.75]))],
 }
 

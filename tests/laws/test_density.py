@@ -69,11 +69,12 @@ def test_mass_in_the_plane(row: Row, case: Case) -> None:
     d = row.make(case)[(0,) * len(row.make(case).batch_shape)]
     transform = biject_to(d.support)
     u = transform.inv(d.sample((4000,)))
+    shape, u = u.shape[1:], u.flatten(1)
     dims = u.shape[-1]
     scale = torch.linalg.cholesky(u.mT.cov().reshape(dims, dims))
     axis = torch.linspace(-16, 16, 401 if dims < 3 else 81, dtype=torch.float64)
     grid = torch.cartesian_prod(*[axis] * dims).reshape(-1, dims)
-    y, log_det = transform.call_and_log_det(u.mean(0) + grid @ scale.mT)
+    y, log_det = transform.call_and_log_det((u.mean(0) + grid @ scale.mT).reshape(-1, *shape))
     log_det = log_det if log_det.dim() == 1 else log_det.sum(-1)
     inside = d.support.check(y)
     log_prob = torch.where(inside, d.log_prob(torch.where(unflatten_mask(inside, d.event_dim), y, d.mean)), -math.inf)
