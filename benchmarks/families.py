@@ -63,6 +63,7 @@ PARAMETERS: dict[str, Callable[[int], dict[str, Tensor]]] = {
         "loc": _between(-1.0, 1.0, n, 3),
         "cov_factor": _between(-1.0, 1.0, n, 3, 1),
         "cov_diag": _between(0.5, 2.0, n, 3),
+    },
     "MixtureSameFamily": lambda n: {
         "logits": _between(-1.0, 1.0, n, 5),
         "loc": _between(-2.0, 2.0, n, 5),

@@ -6,24 +6,18 @@ A family is a declaration of its parameters plus its mathematics; everything str
 
 from . import constraint_registry, constraints, families, kl, transforms, utils
 from .combine import (
-    ExpandedDistribution,
-    Independent,
-    MaskedDistribution,
-    MixtureGeneral,
-    MixtureSameFamily,
-    TransformedDistribution,
-    ZeroInflated,
-from . import constraint_registry, constraints, families, kl, transforms
-from .combine import (
     Censored,
     Empirical,
     ExpandedDistribution,
     ImproperUniform,
     Independent,
     MaskedDistribution,
+    MixtureGeneral,
+    MixtureSameFamily,
     TransformedDistribution,
     Truncated,
     Unit,
+    ZeroInflated,
 )
 from .constraint_registry import biject_to, transform_to
 from .distribution import Distribution
@@ -37,7 +31,6 @@ from .families import (
     Categorical,
     Cauchy,
     Chi2,
-    # CB
     ContinuousBernoulli,
     Delta,
     Dirichlet,
@@ -46,8 +39,8 @@ from .families import (
     FisherSnedecor,
     Gamma,
     GammaPoisson,
-    GeneralizedPareto,
     GaussianRandomWalk,
+    GeneralizedPareto,
     Geometric,
     Gumbel,
     HalfCauchy,
@@ -73,7 +66,6 @@ from .families import (
     StudentT,
     TruncatedNormal,
     Uniform,
-    # VM
     VonMises,
     Weibull,
     Wishart,
@@ -158,8 +150,8 @@ __all__ = [
     "FisherSnedecor",
     "Gamma",
     "GammaPoisson",
-    "GeneralizedPareto",
     "GaussianRandomWalk",
+    "GeneralizedPareto",
     "Geometric",
     "Gumbel",
     "HaarTransform",
@@ -177,8 +169,8 @@ __all__ = [
     "LeakyReLUTransform",
     "LogNormal",
     "Logistic",
-    "LowRankMultivariateNormal",
     "LogisticNormal",
+    "LowRankMultivariateNormal",
     "LowerCholeskyAffine",
     "LowerCholeskyTransform",
     "MaskedDistribution",
@@ -218,9 +210,9 @@ __all__ = [
     "Truncated",
     "TruncatedNormal",
     "Uniform",
+    "Unit",
     "UnitLowerCholeskyTransform",
     "VonMises",
-    "Unit",
     "Weibull",
     "Wishart",
     "ZeroInflated",

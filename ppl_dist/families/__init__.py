@@ -11,27 +11,25 @@ from .delta import Delta
 from .extreme import Gumbel, Pareto, Weibull
 from .finite import BetaBinomial, DiscreteUniform
 from .gamma import Exponential, Gamma
+from .gaussian import GaussianRandomWalk, ZeroSumNormal
 from .inflated import ZeroInflatedNegativeBinomial, ZeroInflatedPoisson
 from .kumaraswamy import Kumaraswamy
 from .laplace import Laplace, Logistic
 from .lkj import LKJ, LKJCholesky
-from .lowrank import LowRankMultivariateNormal
-from .gaussian import GaussianRandomWalk, ZeroSumNormal
-from .kumaraswamy import Kumaraswamy
-from .laplace import Laplace, Logistic
 from .logistic_normal import LogisticNormal
+from .lowrank import LowRankMultivariateNormal
 from .multivariate import MultivariateNormal
 from .multivariate_t import MultivariateStudentT
 from .normal import HalfNormal, LogNormal, Normal
 from .onehot import Multinomial, OneHotCategorical
-from .peaks import GeneralizedPareto
 from .ordinal import OrderedLogistic
+from .peaks import GeneralizedPareto
 from .poisson import Poisson
 from .student import FisherSnedecor, StudentT
 from .truncated import TruncatedNormal
 from .uniform import Uniform
-from .wishart import InverseWishart, Wishart
 from .von_mises import VonMises
+from .wishart import InverseWishart, Wishart
 
 __all__ = [
     "LKJ",
@@ -50,8 +48,8 @@ __all__ = [
     "FisherSnedecor",
     "Gamma",
     "GammaPoisson",
-    "GeneralizedPareto",
     "GaussianRandomWalk",
+    "GeneralizedPareto",
     "Geometric",
     "Gumbel",
     "HalfCauchy",
@@ -63,8 +61,8 @@ __all__ = [
     "Laplace",
     "LogNormal",
     "Logistic",
-    "LowRankMultivariateNormal",
     "LogisticNormal",
+    "LowRankMultivariateNormal",
     "Multinomial",
     "MultivariateNormal",
     "MultivariateStudentT",
