@@ -116,13 +116,13 @@ def run(*, rounds: int, quick: bool = False) -> Report:
     ratios: Ratios = {}
     for batch in BATCHES:
         share, calls = EFFORT[batch]
-        for name, cells in times.items():
+        for name, row in times.items():
             entrants = dict(contenders(name, SMALL if quick else batch))
             found = microseconds(
                 entrants, rounds=max(1, rounds // share), calls=1 if quick else calls, clock=thread_time
             )
             for operation in OPERATIONS:
-                cells += _cells(operation, found)
+                row += _cells(operation, found)
                 if (operation, "torch") in found:
                     ratios[name, operation, batch] = found[operation, "ours"] / found[operation, "torch"]
     columns = [
@@ -157,10 +157,10 @@ def figures(ratios: Ratios) -> Iterator[Figure]:
 def contenders(name: str, batch: int) -> Iterator[tuple[Key, Contender]]:
     """Each operation on both sides, on the same parameters and the same value."""
     parameters = PARAMETERS[name](batch)
-    value = getattr(td, name)(**parameters).sample()
+    value = _maker(name, td)(**parameters).sample()
     entropies = []
     for side, library in (("ours", dist), ("torch", td)):
-        make = partial(getattr(library, name), **parameters)
+        make = partial(_maker(name, library), **parameters)
         yield (SCORE, side), Contender(partial(_construct_and_score, make, value))
         yield (DRAW, side), Contender(partial(_construct_and_draw, make))
         entropies.append(((ENTROPY, side), Contender(make().entropy)))
@@ -169,13 +169,6 @@ def contenders(name: str, batch: int) -> Iterator[tuple[Key, Contender]]:
     except NotImplementedError:  # torch has none
         return
     yield from entropies
-    value = _maker(name, td)(**parameters).sample()
-    for side, library in (("ours", dist), ("torch", td)):
-        make = partial(_maker(name, library), **parameters, validate_args=True)
-        ready = make()
-        yield (name, BUILD, side), Contender(make)
-        yield (name, DENSITY, side), Contender(partial(_construct_and_score, make, value))
-        yield (name, DRAW, side), Contender(ready.rsample if ready.has_rsample else ready.sample)
 
 
 def _construct_and_score(make: Callable[[], Any], value: Tensor) -> Tensor:
