@@ -116,7 +116,7 @@ def kl_divergence(
     tensor(0.5000)
     >>> p, q = dist.Normal(0.0, 1.0), dist.Logistic(0.0, 1.0)
     >>> dist.kl_divergence(p, q, method="quadrature").value
-    tensor(0.1727)
+    tensor(0.1932)
 
     Args:
         p: the distribution of the mean.
