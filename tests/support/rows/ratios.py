@@ -97,7 +97,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         dist.FisherSnedecor,
-        line(stats.f, FISHER),
+        line(lambda df1, df2: stats.f(dfn=df1, dfd=df2), FISHER),
         (
             case("standard", df1=4.0, df2=20.0),
             case("batch", "heavy", df1=[0.5, 3.0, 10.0, 40.0], df2=[5.0, 6.0, 5.5, 8.0]),
