@@ -74,8 +74,9 @@ def test_continuous_bernoulli_of_huge_logits() -> None:
 @pytest.mark.parametrize("k", [1e-4, 0.3, 5.0, 90.0, 1e6])
 def test_von_mises_draws_follow_the_law(k: float) -> None:
     d = dist.VonMises(double([0.4, 3.0]), double(k))
-    x = d.sample((4000,))
-    assert_uniform(d.cdf(x).numpy())
+    assert_uniform(d.cdf(d.sample((4000,))).numpy())
+    lengths = torch.cos(d.sample((100_000,)) - d.loc)
+    assert_mean(lengths.numpy(), 1 - d.variance.numpy())
 
 
 def test_von_mises_of_extreme_concentration() -> None:
