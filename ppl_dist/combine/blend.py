@@ -197,10 +197,15 @@ class Blend(Distribution):
         return torch.where(near, (-torch.where(near, other, 0.0)).log1p(), log_sum_exp(self._log_weights() + log_tails))
 
     def _icdf(self, p: Tensor) -> Tensor:
-        return self._count(p, upper=False) if self.is_discrete else self._follow(self._level(p, upper=False), p)
+        return self._quantile(p, upper=False)
 
     def _isf(self, q: Tensor) -> Tensor:
-        return self._count(q, upper=True) if self.is_discrete else self._follow(self._level(q, upper=True), -q)
+        return self._quantile(q, upper=True)
+
+    def _quantile(self, p: Tensor, *, upper: bool) -> Tensor:
+        with torch.no_grad():
+            x = self._count(p, upper=upper) if self.is_discrete else self._level(p, upper=upper)
+        return x if self.is_discrete else self._follow(x, -p if upper else p)
 
     def _bracket(self, p: Tensor, *, upper: bool) -> tuple[Tensor, Tensor, Tensor]:
         """The level at full shape, and the least and the largest quantile of the components that occur."""
@@ -210,7 +215,6 @@ class Blend(Distribution):
         low = torch.where(occurs, quantiles, torch.inf).amin(-1)
         return p, low, torch.where(occurs, quantiles, -torch.inf).amax(-1)
 
-    @torch.no_grad()
     def _level(self, p: Tensor, *, upper: bool) -> Tensor:
         """The x with F(x) = p, or 1 - F(x) = p when `upper`.
 
@@ -234,7 +238,6 @@ class Blend(Distribution):
         first, last = (p >= 1, p <= 0) if upper else (p <= 0, p >= 1)
         return torch.where(first, low, torch.where(last, high, x))
 
-    @torch.no_grad()
     def _count(self, p: Tensor, *, upper: bool) -> Tensor:
         """The smallest count with F >= p, or 1 - F <= p when `upper`."""
         dtype, wide = p.dtype, self.to(torch.float64)

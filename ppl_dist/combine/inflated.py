@@ -144,12 +144,13 @@ class ZeroInflated(Wrapper):
         return torch.where(near, (-torch.where(near, other, 0.0)).log1p(), both)
 
     def _icdf(self, p: Tensor) -> Tensor:
-        return self._quantile(p, upper=False)
+        with torch.no_grad():
+            return self._quantile(p, upper=False)
 
     def _isf(self, q: Tensor) -> Tensor:
-        return self._quantile(q, upper=True)
+        with torch.no_grad():
+            return self._quantile(q, upper=True)
 
-    @torch.no_grad()
     def _quantile(self, level: Tensor, *, upper: bool) -> Tensor:
         """Between zero, the quantile of the extra zeros, and that of the base."""
         dtype, wide = level.dtype, self.to(torch.float64)
