@@ -111,6 +111,14 @@ class Bounded(Wrapper):
         ends = [f"{end}: {short(v)}" for end in ("low", "high") if (v := self.__dict__[end]) is not None]
         return f"{type(self).__name__}({', '.join([repr(self.base_dist), *ends])})"
 
+    def _as_value(self, value: Any) -> Tensor:
+        try:
+            return super()._as_value(value)
+        except ValueError:
+            raise ValueError(
+                f"{type(self).__name__}: the value must be a tensor or a number, got {type(value).__name__}."
+            ) from None
+
     def _kept(self) -> tuple[Tensor | None, Tensor | None]:
         """The smallest and the largest value between the ends: of counts, whole numbers."""
         low, high = self.low, self.high
