@@ -51,8 +51,11 @@ PARAMETERS: dict[str, Callable[[int], dict[str, Tensor]]] = {
     "NegativeBinomial": lambda n: {"total_count": _between(1.0, 5.0, n), "probs": _between(0.1, 0.9, n)},
     "Normal": lambda n: {"loc": _between(-1.0, 1.0, n), "scale": _between(0.5, 2.0, n)},
     "OneHotCategorical": lambda n: {"logits": _between(-1.0, 1.0, n, 5)},
+    "OneHotCategoricalStraightThrough": lambda n: {"logits": _between(-1.0, 1.0, n, 5)},
     "Pareto": lambda n: {"scale": _between(0.5, 2.0, n), "alpha": _between(1.0, 3.0, n)},
     "Poisson": lambda n: {"rate": _between(0.5, 5.0, n)},
+    "RelaxedBernoulli": lambda n: {"temperature": torch.tensor(0.5), "logits": _between(-1.0, 1.0, n)},
+    "RelaxedOneHotCategorical": lambda n: {"temperature": torch.tensor(0.5), "logits": _between(-1.0, 1.0, n, 5)},
     "Uniform": lambda n: {"low": _between(-2.0, -1.0, n), "high": _between(1.0, 2.0, n)},
     "Weibull": lambda n: {"scale": _between(0.5, 2.0, n), "concentration": _between(1.0, 3.0, n)},
 }

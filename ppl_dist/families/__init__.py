@@ -12,10 +12,12 @@ from .finite import BetaBinomial, DiscreteUniform
 from .gamma import Exponential, Gamma
 from .kumaraswamy import Kumaraswamy
 from .laplace import Laplace, Logistic
+from .multinomial import DirichletMultinomial, Multinomial
 from .multivariate import MultivariateNormal
 from .normal import HalfNormal, LogNormal, Normal
-from .onehot import Multinomial, OneHotCategorical
+from .onehot import OneHotCategorical, OneHotCategoricalStraightThrough
 from .poisson import Poisson
+from .relaxed import ExpRelaxedCategorical, LogitRelaxedBernoulli, RelaxedBernoulli, RelaxedOneHotCategorical
 from .uniform import Uniform
 
 __all__ = [
@@ -28,7 +30,9 @@ __all__ = [
     "Chi2",
     "Delta",
     "Dirichlet",
+    "DirichletMultinomial",
     "DiscreteUniform",
+    "ExpRelaxedCategorical",
     "Exponential",
     "Gamma",
     "GammaPoisson",
@@ -41,13 +45,17 @@ __all__ = [
     "Laplace",
     "LogNormal",
     "Logistic",
+    "LogitRelaxedBernoulli",
     "Multinomial",
     "MultivariateNormal",
     "NegativeBinomial",
     "Normal",
     "OneHotCategorical",
+    "OneHotCategoricalStraightThrough",
     "Pareto",
     "Poisson",
+    "RelaxedBernoulli",
+    "RelaxedOneHotCategorical",
     "Uniform",
     "Weibull",
 ]

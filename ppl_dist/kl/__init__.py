@@ -7,6 +7,7 @@ from . import (  # noqa: F401 (importing them registers their rules)
     moments,
     normal,
     positive,
+    relaxed,
     structural,
 )
 from .registry import kl_divergence, register_infinite, register_kl

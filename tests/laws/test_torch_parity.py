@@ -17,7 +17,7 @@ def peer(row: Row, case: Case) -> Any:
 
 
 def has_peer(row: Row, case: Case) -> bool:
-    return row.peer is not None
+    return row.peer is not None and "ours" not in case.traits
 
 
 def compare(row: Row, case: Case, method: str, ours: torch.Tensor, theirs: torch.Tensor) -> None:
@@ -31,11 +31,11 @@ def compare(row: Row, case: Case, method: str, ours: torch.Tensor, theirs: torch
 def test_shapes(row: Row, case: Case) -> None:
     d, t = row.make(case), peer(row, case)
     assert (d.batch_shape, d.event_shape) == (t.batch_shape, t.event_shape)
-    assert d.has_rsample == t.has_rsample
+    assert d.has_rsample == t.has_rsample or "*:has_rsample" in row.torch_wrong
     assert d.has_enumerate_support == t.has_enumerate_support
     assert d.sample((2,)).shape == t.sample((2,)).shape
     assert d.sample().dtype == t.sample().dtype
-    assert set(row.family.arg_constraints) == set(t.arg_constraints)
+    assert set(row.family.arg_constraints) >= set(t.arg_constraints)  # torch states none for some parameters
     assert d.support.event_dim == t.support.event_dim
     assert d.support.is_discrete == t.support.is_discrete
 
@@ -43,7 +43,7 @@ def test_shapes(row: Row, case: Case) -> None:
 @each("torch: parameters", where=has_peer)
 def test_parameters_given_and_derived(row: Row, case: Case) -> None:
     d, t = row.make(case), peer(row, case)
-    for name in row.family.arg_constraints:
+    for name in t.arg_constraints:
         compare(row, case, name, getattr(d, name), getattr(t, name))
 
 
@@ -56,7 +56,11 @@ def test_log_prob(row: Row, case: Case) -> None:
 @pytest.mark.parametrize("name", PROPERTIES)
 @each("torch: moments", where=has_peer)
 def test_properties(row: Row, case: Case, name: str) -> None:
-    compare(row, case, name, getattr(row.make(case), name), getattr(peer(row, case), name))
+    try:
+        theirs = getattr(peer(row, case), name)
+    except NotImplementedError:
+        return
+    compare(row, case, name, getattr(row.make(case), name), theirs)
 
 
 @each("torch: methods", where=has_peer)
@@ -85,5 +89,5 @@ def test_every_method_torch_has_for_it_we_have_too(row: Row, case: Case) -> None
 def test_expanded_attributes(row: Row, case: Case) -> None:
     d, t = row.make(case), peer(row, case)
     wide, their = d.expand((3, *d.batch_shape)), t.expand((3, *d.batch_shape))
-    for name in case.params:
+    for name in case.params.keys() & t.arg_constraints.keys():
         compare(row, case, name, getattr(wide, name), getattr(their, name))

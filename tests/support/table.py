@@ -19,7 +19,8 @@ class Case:
     """One setting of a family's parameters.
 
     `traits` say what a law must know: "edge" (a parameter on the boundary of its domain, where gradients and
-    free perturbation mean nothing), "heavy" (moments that Monte Carlo cannot pin down at the sizes used here).
+    free perturbation mean nothing), "heavy" (moments that Monte Carlo cannot pin down at the sizes used here), "ours"
+    (a setting that torch's class of the same name does not take).
     """
 
     name: str
