@@ -204,6 +204,8 @@ class TransformedDistribution(Wrapper):
 
     @property
     def median(self) -> Tensor:
+        if self.event_dim:
+            raise self._missing("median")
         sign = self._sign()  # raises for maps that are not monotone
         del sign
         return self._push(self.base_dist.median)

@@ -97,7 +97,8 @@ class Bernoulli(Trial):
     def entropy(self) -> Tensor:
         given = self._given()
         if "logits" not in self.__dict__:
-            return torch.special.entr(given) + torch.special.entr(1 - given)
+            both: Tensor = torch.special.entr(given) + torch.special.entr(1 - given)
+            return both
         # -log p + t (1-p) for the likelier value, t >= 0: nothing cancels. Not abs, whose second derivative misses 0.
         t = torch.where(given < 0, -given, given)
         entropy: Tensor = t * (-t).sigmoid() - logsigmoid(t)

@@ -88,7 +88,8 @@ class Categories(Distribution):
 
     def _entropy(self) -> Tensor:
         if "logits" not in self.__dict__:
-            return torch.special.entr(self.probs).sum(-1)
+            entropy: Tensor = torch.special.entr(self.probs).sum(-1)
+            return entropy
         logits = self.logits
         # held above -inf, so that a category without mass adds 0 and not 0 * inf
         return -(logits.exp() * logits.clamp(min=torch.finfo(logits.dtype).min)).sum(-1)

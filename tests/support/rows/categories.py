@@ -300,7 +300,7 @@ ROWS: tuple[Row, ...] = (
             case("batch", "ours", temperature=[0.3, 1.0, 5.0], probs=[0.05, 0.5, 0.85]),
             case("logits", temperature=1.5, logits=[-3.0, 0.0, 4.0]),
             case("outer", "ours", temperature=[[0.5], [2.0]], logits=[-1.0, 2.0, 0.3]),
-            case("cold", temperature=0.3, logits=-2.5),
+            case("cold", temperature=0.3, logits=-4.0),
         ),
         lacks=CONTINUOUS | {"mode"},
         outside=(-0.5, 2.0, float("nan")),
