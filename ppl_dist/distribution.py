@@ -75,7 +75,9 @@ class Distribution(DistributionFunctions):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._spec = Spec.read(cls)
-        own = [v for v in vars(cls).values() if isinstance(v, Param | Static)]
+        declaring = [base for base in cls.__bases__ if issubclass(base, Distribution) and base._spec.params]
+        # what several bases declare is one declaration, the last base's first
+        own = len(declaring) > 1 or any(isinstance(v, Param | Static) for v in vars(cls).values())
         if own and "__init__" not in vars(cls):
             cls.__init__ = cls._spec.make_init(cls.__name__)  # type: ignore[method-assign]  # built from the declaration
         if own and "arg_constraints" not in vars(cls):

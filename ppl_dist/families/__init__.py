@@ -18,6 +18,7 @@ from .laplace import Laplace, Logistic
 from .lkj import LKJ, LKJCholesky
 from .logistic_normal import LogisticNormal
 from .lowrank import LowRankMultivariateNormal
+from .multinomial import DirichletMultinomial, Multinomial
 from .multivariate import MultivariateNormal
 from .multivariate_t import MultivariateStudentT
 from .normal import HalfNormal, LogNormal, Normal
@@ -27,6 +28,9 @@ from .peaks import GeneralizedPareto
 from .poisson import Poisson
 from .student import FisherSnedecor, StudentT
 from .truncated import TruncatedNormal
+from .onehot import OneHotCategorical, OneHotCategoricalStraightThrough
+from .poisson import Poisson
+from .relaxed import ExpRelaxedCategorical, LogitRelaxedBernoulli, RelaxedBernoulli, RelaxedOneHotCategorical
 from .uniform import Uniform
 from .von_mises import VonMises
 from .wishart import InverseWishart, Wishart
@@ -43,7 +47,9 @@ __all__ = [
     "ContinuousBernoulli",
     "Delta",
     "Dirichlet",
+    "DirichletMultinomial",
     "DiscreteUniform",
+    "ExpRelaxedCategorical",
     "Exponential",
     "FisherSnedecor",
     "Gamma",
@@ -63,6 +69,7 @@ __all__ = [
     "Logistic",
     "LogisticNormal",
     "LowRankMultivariateNormal",
+    "LogitRelaxedBernoulli",
     "Multinomial",
     "MultivariateNormal",
     "MultivariateStudentT",
@@ -74,6 +81,11 @@ __all__ = [
     "Poisson",
     "StudentT",
     "TruncatedNormal",
+    "OneHotCategoricalStraightThrough",
+    "Pareto",
+    "Poisson",
+    "RelaxedBernoulli",
+    "RelaxedOneHotCategorical",
     "Uniform",
     "VonMises",
     "Weibull",

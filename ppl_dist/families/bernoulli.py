@@ -1,4 +1,4 @@
-"""The Bernoulli distribution."""
+"""The Bernoulli distribution, and what it shares with its relaxations."""
 
 from __future__ import annotations
 
@@ -11,26 +11,36 @@ from ..exp_family import ExponentialFamily
 from ..param import Param, param
 from .categorical import count_up
 
-__all__ = ["Bernoulli"]
+__all__ = ["Bernoulli", "Trial"]
 
 
-class Bernoulli(ExponentialFamily):
+class Trial(Distribution):
+    """A law made of one trial, given by its chance of success, probs p, or by logits log(p / (1-p))."""
+
+    probs: Param = param(unit_interval, derive=lambda d: d.logits.sigmoid(), default=None)
+    logits: Param = param(real, derive=lambda d: d.probs.logit(), default=None)
+    exactly_one = ("probs", "logits")
+
+    @property
+    def param_shape(self) -> torch.Size:
+        """The shape of `probs`."""
+        return self._batch_shape
+
+    def _given(self) -> Tensor:
+        state = self.__dict__
+        given: Tensor = state["logits"] if "logits" in state else state["probs"]
+        return given
+
+
+class Bernoulli(Trial, ExponentialFamily):
     """Bernoulli(probs p, or logits log(p / (1-p))):  mass  p at 1,  1-p at 0.
 
     >>> Bernoulli(probs=0.25).variance
     tensor(0.1875)
     """
 
-    probs: Param = param(unit_interval, derive=lambda d: d.logits.sigmoid(), default=None)
-    logits: Param = param(real, derive=lambda d: d.probs.logit(), default=None)
-    exactly_one = ("probs", "logits")
     support = boolean
     has_enumerate_support = True
-
-    @property
-    def param_shape(self) -> torch.Size:
-        """The shape of `probs`."""
-        return self._batch_shape
 
     def _failure(self) -> Tensor:
         """1 - p, to full relative accuracy."""
@@ -38,7 +48,8 @@ class Bernoulli(ExponentialFamily):
         return (-state["logits"]).sigmoid() if "logits" in state else 1 - self.probs
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        return torch.bernoulli(self.probs.expand(shape), generator=generator)
+        probs = self.probs
+        return torch.bernoulli(probs if probs.shape == shape else probs.expand(shape), generator=generator)
 
     def _log_prob(self, x: Tensor) -> Tensor:
         state = self.__dict__
@@ -84,12 +95,17 @@ class Bernoulli(ExponentialFamily):
         return (probs >= 0.5).to(probs.dtype)
 
     def entropy(self) -> Tensor:
-        both = torch.stack([self.probs, self._failure()])
-        entropy: Tensor = torch.special.entr(both).sum(0)
+        given = self._given()
+        if "logits" not in self.__dict__:
+            both: Tensor = torch.special.entr(given) + torch.special.entr(1 - given)
+            return both
+        # -log p + t (1-p) for the likelier value, t >= 0: nothing cancels. Not abs, whose second derivative misses 0.
+        t = torch.where(given < 0, -given, given)
+        entropy: Tensor = t * (-t).sigmoid() - logsigmoid(t)
         return entropy
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        like = self.probs
+        like = self._given()
         return count_up(torch.arange(2, dtype=like.dtype, device=like.device), self._batch_shape, expand)
 
     @property

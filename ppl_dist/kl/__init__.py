@@ -11,6 +11,7 @@ from . import (  # noqa: F401 (importing them registers their rules)
     normal,
     positive,
     proportions,
+    relaxed,
     structural,
     truncated,
     vectors,

@@ -10,7 +10,8 @@ from torch import Tensor
 from ..families.counting import log_masses
 from ..families.counts import Binomial, GammaPoisson, Geometric, NegativeBinomial, log_ratio_gap
 from ..families.finite import BetaBinomial, DiscreteUniform
-from ..families.onehot import Multinomial, OneHotCategorical
+from ..families.multinomial import Multinomial
+from ..families.onehot import OneHotCategorical
 from ..families.poisson import Poisson
 from ..shapes import broadcast_shapes
 from .discrete import excess_mass, trial

@@ -134,6 +134,24 @@ EXAMPLES: dict[type[Distribution], list[Distribution]] = {
         dist.OrderedLogistic(*double(0.3, [-1.0, 0.5])),
         dist.OrderedLogistic(*double([0.7, -2.0], [-1.5, 1.0])),
     ],
+    dist.OneHotCategoricalStraightThrough: [
+        dist.OneHotCategoricalStraightThrough(*double([0.3, 0.7])),
+        dist.OneHotCategoricalStraightThrough(logits=double([[0.7, -0.3], [0.1, 0.2]])[0]),
+    ],
+    dist.LogitRelaxedBernoulli: [
+        dist.LogitRelaxedBernoulli(*double(0.7, 0.3)),
+        dist.LogitRelaxedBernoulli(double([0.3, 2.0])[0], logits=double([0.5, -1.0])[0]),
+    ],
+    dist.RelaxedBernoulli: [
+        dist.RelaxedBernoulli(*double(0.7, 0.3)),
+        dist.RelaxedBernoulli(double([0.5, 2.0])[0], logits=double([0.5, -1.0])[0]),
+    ],
+    dist.ExpRelaxedCategorical: [dist.ExpRelaxedCategorical(*double(0.7, [0.3, 0.7]))],
+    dist.RelaxedOneHotCategorical: [dist.RelaxedOneHotCategorical(*double(0.7, [0.3, 0.7]))],
+    dist.DirichletMultinomial: [
+        dist.DirichletMultinomial(*double([0.5, 2.0], 4.0)),
+        dist.DirichletMultinomial(*double([[3.0, 1.0], [0.7, 0.2]], [4.0, 6.0])),
+    ],
     dist.Delta: [dist.Delta(*double(0.5)), dist.Delta(*double([0.25, 0.75]))],
 }
 

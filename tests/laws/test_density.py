@@ -77,7 +77,8 @@ def test_mass_in_the_plane(row: Row, case: Case) -> None:
     y, log_det = transform.call_and_log_det((u.mean(0) + grid @ scale.mT).reshape(-1, *shape))
     log_det = log_det if log_det.dim() == 1 else log_det.sum(-1)
     inside = d.support.check(y)
-    log_prob = torch.where(inside, d.log_prob(torch.where(unflatten_mask(inside, d.event_dim), y, d.mean)), -math.inf)
+    middle = y[len(y) // 2]  # stands in for what rounding put outside
+    log_prob = torch.where(inside, d.log_prob(torch.where(unflatten_mask(inside, d.event_dim), y, middle)), -math.inf)
     cell = (axis[1] - axis[0]) ** dims * scale.diagonal().prod()
     torch.testing.assert_close(
         (log_prob + log_det).exp().sum() * cell, torch.ones((), dtype=y.dtype), rtol=1e-5, atol=0

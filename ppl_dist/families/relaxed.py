@@ -1,0 +1,265 @@
+"""Continuous relaxations of the Bernoulli and the categorical law, which draws with a temperature.
+
+Maddison, Mnih and Teh (2017), "The Concrete Distribution"; Jang, Gu and Poole (2017), "Categorical Reparameterization
+with Gumbel-Softmax". Colder draws are nearer to the discrete law.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from ..combine.transformed import TransformedDistribution
+from ..constraints import positive, real, real_vector, simplex, unit_interval
+from ..distribution import Distribution
+from ..param import Param, param
+from ..samplers import log_standard_exponential, moved_inside
+from ..transforms import ExpTransform, SigmoidTransform
+from .bernoulli import Trial
+from .categorical import Categories, log_normalized
+from .counting import widened
+
+__all__ = [
+    "ExpRelaxedCategorical",
+    "LogitRelaxedBernoulli",
+    "RelaxedBernoulli",
+    "RelaxedOneHotCategorical",
+    "mean_stretch",
+]
+
+
+class Tempered(Distribution):
+    """What stands first in every relaxation: a temperature."""
+
+    temperature: Param = param(positive)
+
+    def _retold(self, family: type[Any]) -> Any:
+        """The member of another family that takes the same parameters; they are checked and normalised already."""
+        same = object.__new__(family)
+        same.__dict__.update(self.__dict__)
+        same._validate_args = False
+        return same
+
+
+class LogitRelaxedBernoulli(Trial, Tempered):
+    """LogitRelaxedBernoulli(temperature T, probs p, or logits l):  density  T s(z) s(-z),  z = T x - l,  x real.
+
+    s is the logistic function: x is logistic about l / T, with scale 1 / T.
+
+    >>> LogitRelaxedBernoulli(0.5, logits=1.0).mean
+    tensor(2.)
+    """
+
+    support = real
+    has_rsample = True
+
+    def _z(self, x: Tensor) -> Tensor:
+        return torch.addcmul(-self.logits, self.temperature, x)
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        logits = self.logits
+        up, down = (log_standard_exponential(shape, logits, generator) for _ in range(2))
+        return (logits + (up - down)) / self.temperature
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        z = self._z(x)
+        return self.temperature.log() + logsigmoid(z) + logsigmoid(-z)
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return self._z(x).sigmoid()
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        log_below: Tensor = logsigmoid(self._z(x))
+        return log_below
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return (-self._z(x)).sigmoid()
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        log_above: Tensor = logsigmoid(-self._z(x))
+        return log_above
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return (self.logits + p.logit()) / self.temperature
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return (self.logits - q.logit()) / self.temperature
+
+    @property
+    def mean(self) -> Tensor:
+        return self.logits / self.temperature
+
+    @property
+    def mode(self) -> Tensor:
+        return self.mean
+
+    @property
+    def median(self) -> Tensor:
+        return self.mean
+
+    @property
+    def stddev(self) -> Tensor:
+        return math.pi / math.sqrt(3) / self.temperature
+
+    @property
+    def variance(self) -> Tensor:
+        return self.stddev.square()
+
+    def entropy(self) -> Tensor:
+        return 2 - self.temperature.log()
+
+
+def _smoothed(f: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
+    """E[f(t)] for a standard logistic t, by trapezoids; `f` takes the nodes along a last dimension.
+
+    For f analytic within pi of the real line the error is about exp(-2 pi**2 / h) for steps h (Trefethen and Weideman
+    2014, "The exponentially convergent trapezoidal rule").
+    """
+    h = 0.4
+    t = h * torch.arange(-150, 151, dtype=like.dtype, device=like.device)
+    return h * (f(t) * t.sigmoid() * (-t).sigmoid()).sum(-1)
+
+
+def _smoothing(c: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Whether r > 1, and c and r as integrals over c + r t take them, with room for the nodes; they need r <= 1.
+
+    By parts, twice where need be, r t and t change places: E[f(c + r t)] = E[f'(c / r + t / r)] r for a standard
+    logistic t and f(-inf) = 0.
+    """
+    c, r = (v.unsqueeze(-1) for v in widened(c, r))
+    steep = r > 1
+    return steep, torch.where(steep, c / r, c), torch.where(steep, 1 / r, r)
+
+
+def mean_stretch(c: Tensor, r: Tensor) -> Tensor:
+    """E[-log s(z) - log s(-z)] for z = c + r t, t standard logistic, s the logistic function."""
+    steep, c_, r_ = _smoothing(c, r)
+    value = _smoothed(lambda t: -logsigmoid(c_ + r_ * t) - logsigmoid(-c_ - r_ * t), c_)
+    return value * torch.where(steep.squeeze(-1), r, 1.0)
+
+
+class RelaxedBernoulli(Trial, Tempered, TransformedDistribution):
+    """RelaxedBernoulli(temperature T, probs p, or logits l):  density  T s(z) s(-z) / (x (1-x)),  z = T logit x - l.
+
+    0 <= x <= 1. s is the logistic function, and x = s(y) for y ~ LogitRelaxedBernoulli. Moments and entropy are
+    integrals against the logistic density; those of a cold law are integrated by parts, so that its kink is not seen.
+
+    >>> RelaxedBernoulli(1.0, logits=0.0).variance
+    tensor(0.0833)
+    """
+
+    support = unit_interval
+    has_rsample = True
+    has_enumerate_support = False
+    transforms = [SigmoidTransform()]  # noqa: RUF012  # a constant of the class, as the base class stores it
+
+    @property
+    def base_dist(self) -> LogitRelaxedBernoulli:
+        base: LogitRelaxedBernoulli = self._retold(LogitRelaxedBernoulli)
+        return base
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        facts = torch.finfo(x.dtype)
+        x = x.clamp(facts.tiny, 1 - facts.eps / 2)  # at the ends two infinities meet; no draw is nearer than this
+        log_x, log_rest = x.log(), (-x).log1p()
+        return self.base_dist._log_prob(log_x - log_rest) - log_x - log_rest
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return self.base_dist._icdf(p).sigmoid()
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return self.base_dist._isf(q).sigmoid()
+
+    @property
+    def median(self) -> Tensor:
+        return self.base_dist.median.sigmoid()
+
+    @property
+    def mean(self) -> Tensor:
+        base = self.base_dist
+        _, c, r = _smoothing(base.mean, 1 / base.temperature)
+        return _smoothed(lambda t: (c + r * t).sigmoid(), c).to(base.temperature.dtype)
+
+    @property
+    def variance(self) -> Tensor:
+        logits, temperature = self.logits, self.temperature
+        lower = torch.where(logits < 0, logits, -logits)  # the same for either sign, and this mean is the small one
+        cold, c, r = _smoothing(lower / temperature, 1 / temperature)
+        mean = _smoothed(lambda t: (c + r * t).sigmoid(), c).unsqueeze(-1)
+
+        def excess(t: Tensor) -> Tensor:
+            x = (c + r * t).sigmoid()
+            return torch.where(cold, 2 * t.sigmoid() * (c - r * t).sigmoid() - mean.square(), (x - mean).square())
+
+        return _smoothed(excess, c).to(temperature.dtype)
+
+    def entropy(self) -> Tensor:
+        base = self.base_dist
+        return base.entropy() - mean_stretch(base.mean, 1 / base.temperature).to(base.temperature.dtype)
+
+
+class ExpRelaxedCategorical(Categories, Tempered):
+    """ExpRelaxedCategorical(temperature T, probs p, or logits l):  density  G(K) T**(K-1) prod_k s_k.
+
+    s = softmax(l - T x), for x with sum_k exp(x_k) = 1, in any K-1 of its coordinates: x = log_softmax((l + g) / T) for
+    standard Gumbel g, the log of RelaxedOneHotCategorical.
+
+    >>> ExpRelaxedCategorical(0.5, probs=[0.5, 0.5]).mode
+    tensor([-0.6931, -0.6931])
+    """
+
+    support = real_vector
+    has_rsample = True
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        logits = self.logits
+        noise = log_standard_exponential(shape, logits, generator)
+        return log_normalized((logits - noise) / self.temperature.unsqueeze(-1))
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        k = self._num_events
+        score = log_normalized(torch.addcmul(self.logits, self.temperature.unsqueeze(-1), x, value=-1))
+        return score.sum(-1) + (k - 1) * self.temperature.log() + math.lgamma(k)
+
+    @property
+    def mode(self) -> Tensor:
+        return log_normalized(self.logits / self.temperature.unsqueeze(-1))
+
+
+class RelaxedOneHotCategorical(Categories, Tempered, TransformedDistribution):
+    """RelaxedOneHotCategorical(temperature T, probs p, or logits l):  density  G(K) T**(K-1) prod_k s_k / x_k.
+
+    s = softmax(l - T log x), x on the simplex.
+
+    >>> RelaxedOneHotCategorical(1.0, probs=[0.5, 0.5]).log_prob(torch.tensor([0.3, 0.7]))
+    tensor(0.)
+    """
+
+    support = simplex
+    has_rsample = True
+    has_enumerate_support = False
+    transforms = [ExpTransform()]  # noqa: RUF012  # a constant of the class, as the base class stores it
+
+    @property
+    def base_dist(self) -> ExpRelaxedCategorical:
+        base: ExpRelaxedCategorical = self._retold(ExpRelaxedCategorical)
+        return base
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        draws = super()._sample(shape, generator)
+        return moved_inside(draws, torch.finfo(draws.dtype).tiny)
+
+    def rsample_and_log_prob(
+        self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        draws, log_prob = super().rsample_and_log_prob(sample_shape, generator=generator)
+        return moved_inside(draws, torch.finfo(draws.dtype).tiny), log_prob
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        log_x = x.clamp(min=torch.finfo(x.dtype).tiny).log()
+        return self.base_dist._log_prob(log_x) - log_x.sum(-1)
