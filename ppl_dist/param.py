@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast, overload
 
@@ -161,13 +161,12 @@ class Spec:
     groups: tuple[tuple[str, ...], ...]
     scalar: bool
     """Whether every parameter is required or has a number as default, scalar and outside any group: the fast case."""
-    names: tuple[str, ...] = field(default=())
+    names: tuple[str, ...] = ()
     """The parameters that the constructor takes, with their constraints."""
-    constraints: tuple[Constraint, ...] = field(default=())
-    relative: tuple[str, ...] = field(default=())
+    constraints: tuple[Constraint, ...] = ()
+    relative: tuple[str, ...] = ()
     """The parameters whose constraint depends on the others (`within`)."""
-    shared: tuple[str, ...] = field(default=())
-    """The parameters whose event dimensions broadcast with one another."""
+    shared: tuple[str, ...] = ()  # those whose event dimensions broadcast with one another
 
     @classmethod
     def read(cls, family: type) -> Spec:
@@ -389,14 +388,11 @@ def _share_events(self: Distribution, values: dict[str, Tensor], events: dict[st
     """Give the shared parameters one event shape: a number is the same in every coordinate."""
     cuts = {name: max(0, values[name].dim() - events[name]) for name in self._spec.shared if name in values}
     tails = {name: values[name].shape[cut:] for name, cut in cuts.items()}
-    least = torch.Size((1,) * max(events[name] for name in cuts))
     try:
-        event = broadcast_shapes([*tails.values(), least])
+        event = broadcast_shapes([*tails.values(), torch.Size((1,) * max(events[name] for name in cuts))])
     except ValueError:
         listed = ", ".join(f"{name} {tuple(tail)}" for name, tail in tails.items())
-        raise ValueError(
-            f"{type(self).__name__}: event shapes do not broadcast: {listed}. Sizes must be equal or 1."
-        ) from None
+        raise ValueError(f"{type(self).__name__}: event shapes do not broadcast: {listed}.") from None
     for name, cut in cuts.items():
         if tails[name] != event:
             values[name] = values[name].expand(values[name].shape[:cut] + event)
@@ -509,8 +505,8 @@ def describe(constraint: Constraint) -> str:
     if isinstance(constraint, c.Independent):
         return describe(constraint.base_constraint)
     if isinstance(constraint, c.ZeroSum):
-        dims = constraint.event_dim
-        return f"sum to zero along {'the last dimension' if dims == 1 else f'each of the last {dims} dimensions'}"
+        n = constraint.event_dim
+        return "sum to zero along " + ("the last dimension" if n == 1 else f"each of the last {n} dimensions")
     if type(constraint) is c.GreaterThan:
         bound = constraint.lower_bound
         single = not isinstance(bound, Tensor) or bound.dim() == 0

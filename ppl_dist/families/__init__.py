@@ -22,15 +22,13 @@ from .multinomial import DirichletMultinomial, Multinomial
 from .multivariate import MultivariateNormal
 from .multivariate_t import MultivariateStudentT
 from .normal import HalfNormal, LogNormal, Normal
-from .onehot import Multinomial, OneHotCategorical
+from .onehot import Multinomial, OneHotCategorical, OneHotCategoricalStraightThrough
 from .ordinal import OrderedLogistic
 from .peaks import GeneralizedPareto
 from .poisson import Poisson
+from .relaxed import ExpRelaxedCategorical, LogitRelaxedBernoulli, RelaxedBernoulli, RelaxedOneHotCategorical
 from .student import FisherSnedecor, StudentT
 from .truncated import TruncatedNormal
-from .onehot import OneHotCategorical, OneHotCategoricalStraightThrough
-from .poisson import Poisson
-from .relaxed import ExpRelaxedCategorical, LogitRelaxedBernoulli, RelaxedBernoulli, RelaxedOneHotCategorical
 from .uniform import Uniform
 from .von_mises import VonMises
 from .wishart import InverseWishart, Wishart
@@ -68,24 +66,22 @@ __all__ = [
     "LogNormal",
     "Logistic",
     "LogisticNormal",
-    "LowRankMultivariateNormal",
     "LogitRelaxedBernoulli",
+    "LowRankMultivariateNormal",
     "Multinomial",
     "MultivariateNormal",
     "MultivariateStudentT",
     "NegativeBinomial",
     "Normal",
     "OneHotCategorical",
-    "OrderedLogistic",
-    "Pareto",
-    "Poisson",
-    "StudentT",
-    "TruncatedNormal",
     "OneHotCategoricalStraightThrough",
+    "OrderedLogistic",
     "Pareto",
     "Poisson",
     "RelaxedBernoulli",
     "RelaxedOneHotCategorical",
+    "StudentT",
+    "TruncatedNormal",
     "Uniform",
     "VonMises",
     "Weibull",

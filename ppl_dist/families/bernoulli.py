@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from ..constraints import boolean, real, unit_interval
+from ..distribution import Distribution
 from ..exp_family import ExponentialFamily
 from ..param import Param, param
 from .categorical import count_up
