@@ -22,7 +22,7 @@ from .multinomial import DirichletMultinomial, Multinomial
 from .multivariate import MultivariateNormal
 from .multivariate_t import MultivariateStudentT
 from .normal import HalfNormal, LogNormal, Normal
-from .onehot import Multinomial, OneHotCategorical, OneHotCategoricalStraightThrough
+from .onehot import OneHotCategorical, OneHotCategoricalStraightThrough
 from .ordinal import OrderedLogistic
 from .peaks import GeneralizedPareto
 from .poisson import Poisson
