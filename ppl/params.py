@@ -14,7 +14,7 @@ from torch import Tensor
 from ppl.messages import did_you_mean, listed, shape_of
 from ppl_dist import constraints, transform_to
 from ppl_dist.constraints import Constraint
-from ppl_dist.param import describe
+from ppl_dist.requirement import describe
 from ppl_dist.validation import violation
 
 __all__ = ["ParamStore", "clear_param_store", "get_param_store"]

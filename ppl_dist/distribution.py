@@ -25,9 +25,11 @@ from torch import Tensor
 from . import half, validation
 from .constraints import Constraint, Dependent, real
 from .distribution_functions import DistributionFunctions
-from .param import Param, Spec, Static, bad_parameter, describe, static
+from .param import Param, Static, static
+from .requirement import bad_parameter, describe
 from .samplers import draw_from
 from .shapes import EMPTY, NARROW, broadcast_shapes, size_of, unflatten_mask
+from .spec import Spec
 from .values import short
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from .half import half_of
-from .param import Spec, param, static
+from .param import param, static
 from .shapes import EMPTY, broadcast_shapes, size_of
+from .spec import Spec
 from .transforms.transform import Transform
 from .tree import Node
 

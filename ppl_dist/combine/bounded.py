@@ -23,7 +23,7 @@ from ..constraints import (
 from ..constraints.base import Bound
 from ..constraints.scalar import bounds_of
 from ..distribution import Distribution
-from ..param import bad_parameter
+from ..requirement import bad_parameter
 from ..shapes import broadcast_error, broadcast_shapes, size_of
 from ..values import short
 from .wrapper import Wrapper

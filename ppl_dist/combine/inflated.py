@@ -11,8 +11,9 @@ from torch.nn.functional import logsigmoid
 
 from .. import validation
 from ..constraints import real, unit_interval
+from ..construction import assemble
 from ..distribution import Distribution
-from ..param import Param, assemble, param
+from ..param import Param, param
 from ..shapes import broadcast_error, broadcast_shapes
 from .quantile import first_count
 from .wrapper import Wrapper

@@ -11,7 +11,7 @@ from torch import Tensor
 from .. import constraints, validation
 from ..constraints import Constraint
 from ..distribution import Distribution
-from ..param import describe
+from ..requirement import describe
 from ..shapes import sum_rightmost, unflatten_mask
 from ..transforms import AbsTransform, ComposeTransform, Transform
 from .independent import Independent

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ..constraints import real, real_vector
+from ..construction import assemble
 from ..distribution import Distribution
-from ..param import Param, assemble, param
+from ..param import Param, param
 from ..shapes import broadcast_shapes
 
 __all__ = ["Unit"]
