@@ -86,7 +86,7 @@ def run(*, rounds: int, quick: bool = False) -> Report:
                 entrants, rounds=max(1, rounds // share), calls=1 if quick else calls, clock=thread_time
             )
             for operation in OPERATIONS:
-                cells += _cells(operation, found)
+                cells.extend(_cells(operation, found))
                 if (operation, "torch") in found:
                     ratios[name, operation, batch] = found[operation, "ours"] / found[operation, "torch"]
     columns = [

@@ -19,7 +19,7 @@ def xlogy(c: Tensor, x: Tensor) -> Tensor:
     The library's function has the value, but its derivative in x is 0/0 at that point.
     """
     seen = extremes(x)
-    if seen is not None and 0 < seen[0] and seen[1] < torch.inf:
+    if seen is not None and seen[0] > 0 and seen[1] < torch.inf:
         return c * x.log()
     if not gradient_possible(c, x):
         return torch.xlogy(c, x)
