@@ -1,4 +1,4 @@
-"""`python -m benchmarks [sites|svi|families|passes] [--rounds N] [--quick]`: measure, print, keep the numbers."""
+"""`python -m benchmarks [sites|svi|families|passes] [--rounds N] [--quick]`: measure, print and keep the numbers."""
 
 from __future__ import annotations
 

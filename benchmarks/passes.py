@@ -2,7 +2,7 @@
 
 The limit is the time of `torch.add(x, y, out=z)`, which moves three floats per entry, scaled to the floats that the
 density must move at least: its parameters and the value are read once, the answer is written once. A kernel is one
-pass over the entries; that many passes of several floats each, some through `lgamma` or `log`, make up the time.
+pass over the entries; that many passes, of several floats each and some through `lgamma` or `log`, make up the time.
 """
 
 from __future__ import annotations

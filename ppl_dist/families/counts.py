@@ -101,8 +101,10 @@ class Geometric(Successes, Distribution):
         if p.numel() < LONG:
             entropy: Tensor = (torch.special.entr(p) + torch.special.entr(self._failure())) / p
             return entropy
-        log_q = self._log_failure().clamp(min=torch.finfo(p.dtype).min)  # finite: at p = 1 it is multiplied by 0
-        return 0 - torch.addcmul(p.log(), self._failure() / p, log_q)
+        seen, log_q = extremes(p), self._log_failure()
+        if seen is None or not seen[1] < 1:
+            log_q = log_q.clamp(min=torch.finfo(p.dtype).min)  # finite: at p = 1 it is multiplied by 0
+        return torch.addcmul(p.reciprocal().log(), self._failure() / p, log_q, value=-1)
 
 
 class Binomial(Successes, Distribution):
@@ -249,10 +251,8 @@ class NegativeBinomial(Successes, Distribution):
         _, log_q = self._log_chances(None, r)
         certain = r * log_q
         constant = certain + (1 - r) - torch.lgamma(r)
-        log_mass = (
-            torch.addcmul(constant, k, excess.log1p()) + (r - 0.5) * log_n - 0.5 * log_next + (error - error_next)
-        )
-        return torch.where(k == 0, certain, log_mass)
+        log_ratio = (r - 0.5) * log_n - 0.5 * log_next + (error - error_next)
+        return torch.where(k == 0, certain, torch.addcmul(constant + log_ratio, k, excess.log1p()))
 
     def _rest(self, k: Tensor) -> Tensor:
         return self.total_count
