@@ -174,3 +174,9 @@ def test_improper_uniform_and_unit() -> None:
     assert x.shape == (3, 2, 0) and unit.has_rsample and not dist.Unit(0.0).has_rsample
     assert torch.equal(unit.log_prob(x), torch.tensor([0.5, -1.0]).expand(3, 2))
     assert unit.expand((4, 2)).to_event(1).log_prob(unit.expand((4, 2)).sample()).tolist() == [-0.5] * 4
+
+
+def test_counts_looked_up_are_the_quantiles_of_their_levels() -> None:
+    d = dist.Truncated(dist.Poisson(*double([3.0, 40.0])), low=1.0, high=30.0)
+    levels = torch.rand(200, 2, dtype=torch.float64)
+    torch.testing.assert_close(d._counted(levels), d._quantile(levels, 1 - levels), rtol=0, atol=0)

@@ -22,7 +22,7 @@ class Case:
     `traits` say what a law must know: "edge" (a parameter on the boundary of its domain, where gradients and
     free perturbation mean nothing), "heavy" (moments that Monte Carlo cannot pin down at the sizes used here), "many"
     (more than three free coordinates: no grid holds them), "ours" (a setting that torch's class of the same name does
-    not take).
+    not take), "long" (draws by a search whose graph has thousands of operations, and takes minutes to make).
     """
 
     name: str
