@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .distribution import Distribution
     from .spec import Spec
 
-__all__ = ["WIDE", "as_tensors", "assemble", "check_relative", "recheck", "spread"]
+__all__ = ["WIDE", "as_tensor", "as_tensors", "assemble", "check_relative", "recheck", "spread"]
 
 WIDE = frozenset({torch.float32, torch.float64})
 FLOATS = WIDE | HALF
@@ -125,8 +125,7 @@ def as_tensors(self: Distribution, given: tuple[Any, ...], names: tuple[str, ...
     out = []
     for name, value in zip(names, given, strict=True):
         if isinstance(value, Tensor):
-            if value.is_complex():
-                raise TypeError(f"{type(self).__name__}: `{name}` must be real, got {validation.dtype_name(value)}.")
+            _refuse_complex(self, name, value)
             constraint = self._spec.params[name].constraint
             # of a dependent constraint nothing is known: a point mass may well sit on an integer
             keep = value.dtype in FLOATS or isinstance(constraint, Dependent)
@@ -138,6 +137,20 @@ def as_tensors(self: Distribution, given: tuple[Any, ...], names: tuple[str, ...
     if dtype in HALF:
         self._half = dtype
     return tuple(out)
+
+
+def as_tensor(self: Distribution, name: str, value: Any, like: Tensor) -> Tensor:
+    """A parameter of a distribution around another one: floating, beside the other's tensor `like`."""
+    dtype = like.dtype if like.is_floating_point() else torch.get_default_dtype()
+    if not isinstance(value, Tensor):
+        return _from_array(self, name, value, dtype, like.device)
+    _refuse_complex(self, name, value)
+    return value if value.is_floating_point() else value.to(dtype)
+
+
+def _refuse_complex(self: Distribution, name: str, value: Tensor) -> None:
+    if value.is_complex():
+        raise TypeError(f"{type(self).__name__}: `{name}` must be real, got {validation.dtype_name(value)}.")
 
 
 def _from_array(self: Distribution, name: str, value: Any, dtype: torch.dtype, device: torch.device | None) -> Tensor:

@@ -22,6 +22,7 @@ from ..constraints import (
 )
 from ..constraints.base import Bound
 from ..constraints.scalar import bounds_of
+from ..construction import as_tensor
 from ..distribution import Distribution
 from ..requirement import bad_parameter
 from ..shapes import broadcast_error, broadcast_shapes, size_of
@@ -61,7 +62,8 @@ class Bounded(Wrapper):
                 f"numbers can be cut. Try {name}(...).to_event({base_dist.event_dim}) around a batch."
             )
         like = base_dist._as_value(0.0)
-        ends = {end: _as_end(value, like) for end, value in (("low", low), ("high", high))}
+        given = {"low": low, "high": high}
+        ends = {end: None if value is None else as_tensor(self, end, value, like) for end, value in given.items()}
         shapes = {"base_dist": base_dist.batch_shape}
         shapes |= {end: value.shape for end, value in ends.items() if value is not None}
         try:
@@ -139,12 +141,6 @@ class Bounded(Wrapper):
         if open_low:
             return base if open_high else LessThanEq(high)
         return GreaterThanEq(low) if open_high else Interval(low, high)
-
-
-def _as_end(value: Any, like: Tensor) -> Tensor | None:
-    if value is None or (isinstance(value, Tensor) and value.is_floating_point()):
-        return value
-    return torch.as_tensor(value, dtype=like.dtype, device=like.device)
 
 
 def _spread(value: Tensor | None, batch: torch.Size) -> Tensor | None:

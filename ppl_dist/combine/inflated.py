@@ -11,7 +11,7 @@ from torch.nn.functional import logsigmoid
 
 from .. import validation
 from ..constraints import real, unit_interval
-from ..construction import assemble
+from ..construction import as_tensor, assemble
 from ..distribution import Distribution
 from ..param import Param, param
 from ..shapes import broadcast_error, broadcast_shapes
@@ -52,8 +52,9 @@ class ZeroInflated(Wrapper):
         self.__dict__["base_dist"] = base_dist
         _check_counts(base_dist)
         like = self._like()
-        gates = [_beside(like, gate), _beside(like, gate_logits)]
-        assemble(self, (*gates,), (), validate_args)
+        given = (("gate", gate), ("gate_logits", gate_logits))
+        gates = [v if v is None or like is None else as_tensor(self, name, v, like) for name, v in given]
+        assemble(self, tuple(gates), (), validate_args)
         try:
             batch = broadcast_shapes([self._batch_shape, base_dist.batch_shape])
         except ValueError:
@@ -195,6 +196,8 @@ class ZeroInflated(Wrapper):
 
 def _check_counts(base: Any) -> None:
     """Raise unless zero is one of the counts of `base`."""
+    if not isinstance(base, Distribution):
+        raise TypeError(f"ZeroInflated: expected a distribution of ppl_dist, got {type(base).__name__}.")
     if not base.is_discrete or base.event_shape:
         raise ValueError(
             f"ZeroInflated: `base_dist` must be a distribution of counts, got {type(base).__name__}. "
@@ -202,10 +205,3 @@ def _check_counts(base: Any) -> None:
         )
     if validation.resolve(None) and validation.holds(base.support, torch.zeros(base.batch_shape)) is False:
         raise ValueError(f"ZeroInflated: zero is outside the support of `base_dist`, {base.support!r}.")
-
-
-def _beside(like: Tensor | None, value: Any) -> Any:
-    """A number with the dtype and device of the base's parameters."""
-    if value is None or isinstance(value, Tensor) or like is None:
-        return value
-    return torch.as_tensor(value, dtype=like.dtype, device=like.device)

@@ -275,6 +275,8 @@ class Finite(Constraint):
 
     def holds(self, value: Tensor) -> bool:
         base = self.base.base_constraint if isinstance(self.base, Independent) else self.base
+        if isinstance(base, Real):
+            return _sums_up(value)
         if not (isinstance(base, _Bounded) and base._plain() and not base.is_discrete) or value.numel() == 0:
             return self.base.holds(value) and _sums_up(value)
         if value.dim() == 0:

@@ -175,6 +175,8 @@ class DirichletMultinomial(Distribution):
 
     def _set_event_shape(self) -> None:
         self._event_shape = self.concentration.shape[-1:]
+        if self._event_shape == (0,):
+            raise ValueError(f"{type(self).__name__}: `concentration` must have at least one category, got none.")
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         weights = log_standard_gamma(self.concentration.expand(shape), generator).softmax(-1)

@@ -29,8 +29,8 @@ class OrderedLogistic(Distribution):
     tensor([0.2689, 0.4621, 0.2689])
     """
 
-    predictor: Param = param(real)
-    cutpoints: Param = param(ordered_vector)
+    predictor: Param = param(real, finite=True)
+    cutpoints: Param = param(ordered_vector, finite=True)
     has_enumerate_support = True
 
     @dependent_property(is_discrete=True)

@@ -11,6 +11,7 @@ from ..param import Param, param
 from ..samplers import moved_inside, standard_normal
 from ..special import betainc, betaincc, betaincinv_odds, log_beta, log_betainc, log_betaincc
 from ..special.student import half_step, half_step_slope, log_stdtr, stdtr, stdtrit
+from ..values import extremes
 from .normal import HALF_LOG_2PI
 from .symmetric import SymmetricLocationScale
 
@@ -81,6 +82,17 @@ class StudentT(SymmetricLocationScale):
         return self.scale.log() + (HALF_LOG_2PI + 0.5) + rise - half_step(half)
 
 
+def _log_odds(ratio: Tensor, x: Tensor, log_x: Tensor) -> tuple[Tensor, Tensor]:
+    """log r and log(1 + r) for r = ratio x, also where r leaves the range of floats: draws with little df do."""
+    odds = ratio * x
+    seen = extremes(odds)
+    if seen is not None and seen[0] > 0 and seen[1] < torch.inf:
+        return odds.log(), odds.log1p()
+    beyond = (odds == 0) | (odds == torch.inf)
+    log_r, inner = ratio.log() + log_x, torch.where(beyond, 1.0, odds)
+    return torch.where(beyond, log_r, inner.log()), torch.where(beyond, log_r.clamp(min=0), inner.log1p())
+
+
 class FisherSnedecor(Distribution):
     """FisherSnedecor(df1 m, df2 n):  density  r**(m/2) / ((1 + r)**((m+n)/2) x B(m/2, n/2)),  r = m x / n,  x > 0.
 
@@ -100,9 +112,10 @@ class FisherSnedecor(Distribution):
 
     def _log_prob(self, x: Tensor) -> Tensor:
         a, b = 0.5 * self.df1, 0.5 * self.df2
-        n, odds = a + b, self.df1 / self.df2 * x
+        n, log_x = a + b, x.log()
+        log_r, log1p_r = _log_odds(self.df1 / self.df2, x, log_x)
         normalizer = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(n)
-        return torch.addcmul(a * odds.log(), n, odds.log1p(), value=-1) - x.log() - normalizer
+        return torch.addcmul(a * log_r, n, log1p_r, value=-1) - log_x - normalizer
 
     def _shares(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The shapes a, b of the beta law that r / (1 + r) follows, that share, and what it leaves of 1."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..combine.truncated import Truncated
-from ..constraints import greater_than, positive, real
+from ..constraints import greater_than, less_than, positive, real
 from ..param import Param, param
 from ..special import log_ndtr, log_ndtr_between, ndtr, ndtri, ndtri_exp
 from ..special.quadrature import cutoff_guess, panel
@@ -27,9 +27,14 @@ class TruncatedNormal(Truncated):
     tensor(0.7979)
     """
 
-    loc: Param = param(real, default=0.0)
+    loc: Param = param(real, default=0.0, finite=True)
     scale: Param = param(positive, default=1.0)
-    low: Param = param(real, default=None, derive=lambda d: torch.full_like(d.loc, -torch.inf))
+    low: Param = param(
+        real,
+        default=None,
+        derive=lambda d: torch.full_like(d.loc, -torch.inf),
+        within=lambda d: less_than(torch.inf),
+    )
     high: Param = param(
         real,
         default=None,

@@ -52,7 +52,7 @@ class VonMises(Distribution):
     tensor(-1.3994)
     """
 
-    loc: Param = param(real)
+    loc: Param = param(real, finite=True)
     concentration: Param = param(positive)
     support = circular
     has_rsample = True

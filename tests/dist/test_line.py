@@ -32,6 +32,14 @@ def test_student_t_with_many_degrees_of_freedom_is_normal() -> None:
     torch.testing.assert_close(single, torch.full((2,), -1.4189385))
 
 
+def test_fisher_snedecor_where_the_ratio_leaves_the_range_of_floats() -> None:
+    # exact values by mpmath
+    d = dist.FisherSnedecor(double([2700.0, 1e-4]), double([6e-4, 2700.0]))
+    x = double([1.5e304, 1e-305])
+    torch.testing.assert_close(d.log_prob(x), double([-708.71543940044784, 692.34938505380927]), rtol=1e-10, atol=0)
+    torch.testing.assert_close(torch.func.vmap(d.log_prob)(x.expand(2, 2)), d.log_prob(x).expand(2, 2))
+
+
 def test_student_t_keeps_digits_near_its_centre() -> None:
     p = double([0.5 - 1e-12, 0.5, 0.5 + 1e-12]).requires_grad_()
     x = dist.StudentT(double(1.0)).icdf(p)

@@ -371,6 +371,9 @@ def test_inflated_counts_of_other_signs_and_errors() -> None:
     np.testing.assert_array_equal(d.isf(torch.as_tensor(1 - mass.cumsum() + 0.05)), k)
     np.testing.assert_allclose(d.entropy(), stats.entropy(mass))
     assert d.mode == 0
+    with pytest.raises(TypeError, match="ZeroInflated: expected a distribution of ppl_dist, got float"):
+        dist.ZeroInflated(0.5, gate=0.5)  # type: ignore[arg-type]
+    assert dist.ZeroInflated(dist.DiscreteUniform(torch.tensor(0), torch.tensor(5)), gate=0.5).gate == 0.5
     with pytest.raises(ValueError, match="ZeroInflated: `base_dist` must be a distribution of counts, got Normal"):
         dist.ZeroInflated(dist.Normal(0.0, 1.0), gate=0.5)
     with pytest.raises(ValueError, match="ZeroInflated: zero is outside the support"):
