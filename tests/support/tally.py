@@ -1,0 +1,37 @@
+"""How many capabilities the families of the table have, and what they lack and why: the last lines of a test run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .families import FAMILIES
+from .table import CAPABILITIES, ROOTS, Lack, Row
+
+
+def tally(*, verbose: bool) -> Iterator[str]:
+    """One line of counts; then, when `verbose`, a line for each lack and each known gap.
+
+    A family that stands in several rows is counted by each: its kinds have different capabilities.
+    """
+    lacking = [(row, *found) for row in FAMILIES for found in lacks(row)]
+    silent = sum(not lack.applies for *_, lack in lacking)
+    gaps = [(row, law, reason) for row in FAMILIES for law, reason in row.gaps.items()]
+    yield (
+        f"families: {len({row.family for row in FAMILIES})} in the table, "
+        f"{len(FAMILIES) * len(CAPABILITIES) - len(lacking)} capabilities; {silent} do not apply; with a reason: "
+        f"{len(lacking) - silent} without a known form, {len(gaps)} exceptions to laws"
+    )
+    if verbose:
+        for row, method, lack in lacking:
+            if method not in ROOTS:
+                yield f"    {row.name}: {'no form of' if lack.applies else 'not for it:'} {method}: {lack.reason}"
+        for row, law, reason in gaps:
+            yield f"    {row.name}: law '{law}': {reason}"
+
+
+def lacks(row: Row) -> Iterator[tuple[str, Lack]]:
+    """The capabilities that no case of a row has."""
+    for method in CAPABILITIES:
+        lack = row.lack(method)
+        if lack is not None:
+            yield method, lack
