@@ -5,28 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .families import FAMILIES
-from .table import CAPABILITIES, ROOTS, Lack, Row
+from .table import CAPABILITIES, Lack, Row
 
 
 def tally(*, verbose: bool) -> Iterator[str]:
-    """One line of counts; then, when `verbose`, a line for each lack and each known gap.
+    """One line of counts; then, when `verbose`, a line for each reason and each known gap.
 
     A family that stands in several rows is counted by each: its kinds have different capabilities.
     """
     lacking = [(row, *found) for row in FAMILIES for found in lacks(row)]
     silent = sum(not lack.applies for *_, lack in lacking)
-    gaps = [(row, law, reason) for row in FAMILIES for law, reason in row.gaps.items()]
+    gaps = sum(len(row.gaps) for row in FAMILIES)
     yield (
         f"families: {len({row.family for row in FAMILIES})} in the table, "
         f"{len(FAMILIES) * len(CAPABILITIES) - len(lacking)} capabilities; {silent} do not apply; with a reason: "
-        f"{len(lacking) - silent} without a known form, {len(gaps)} exceptions to laws"
+        f"{len(lacking) - silent} without a known form, {gaps} exceptions to laws"
     )
     if verbose:
-        for row, method, lack in lacking:
-            if method not in ROOTS:
-                yield f"    {row.name}: {'no form of' if lack.applies else 'not for it:'} {method}: {lack.reason}"
-        for row, law, reason in gaps:
-            yield f"    {row.name}: law '{law}': {reason}"
+        yield from dict.fromkeys(line for row in FAMILIES for line in details(row))
+
+
+def details(row: Row) -> Iterator[str]:
+    """A line for each reason, with the capabilities it speaks about."""
+    found: dict[Lack, list[str]] = {}
+    for key, lack in row.lacks.items():
+        found.setdefault(lack, []).append(key)
+    for lack, keys in found.items():
+        state = "no form of" if lack.applies else "does not apply:"
+        yield f"    {row.name}: {state} {', '.join(keys)}: {lack.reason}"
+    for law, reason in row.gaps.items():
+        yield f"    {row.name}: law '{law}': {reason}"
 
 
 def lacks(row: Row) -> Iterator[tuple[str, Lack]]:
