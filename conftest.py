@@ -34,3 +34,13 @@ def _same_start(request: pytest.FixtureRequest) -> Iterator[None]:
         clear()
     yield
     torch.set_default_dtype(dtype)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What the families can do and what they lack; not for its own sake where no test has looked at their table."""
+    if "tests.support.families" not in sys.modules and not config.pluginmanager.hasplugin("dsession"):
+        return
+    from tests.support.tally import tally
+
+    for line in tally(verbose=config.get_verbosity() > 0):
+        terminalreporter.write_line(line)

@@ -6,7 +6,7 @@ shapes and values, handle points outside the support, and hand complete shapes t
 
 Promises:
     * `log_prob` is in nats, has shape S + B, and is -inf with zero gradient outside the support when
-      validation is off; with validation on such a value raises `ValueError`.
+      validation is off; with validation on such a value raises `ValueError`, unless `enumerate_support` lists it.
     * `sample` never carries a gradient, `rsample` does; both take `generator=`.
     * `expand`, indexing, `.to()`, pickling and the tree form keep the type of the family.
 
@@ -30,6 +30,7 @@ from .requirement import bad_parameter, describe
 from .samplers import draw_from
 from .shapes import EMPTY, NARROW, broadcast_shapes, size_of, unflatten_mask
 from .spec import Spec
+from .tables import is_listed
 from .values import short
 
 if TYPE_CHECKING:
@@ -234,10 +235,13 @@ class Distribution(DistributionFunctions):
             ) from None
 
     def _validate_sample(self, value: Tensor) -> bool:
-        """Raise if `value` does not fit; False when its entries cannot be read (vmap, fake tensors)."""
+        """Raise if `value` does not fit; False unless all of it is seen to lie in the support.
+
+        Entries cannot be read inside vmap; some lie outside where one list enumerates counts of different ends.
+        """
         self._check_value_shape(value)
         answer = validation.holds(self.support, value)
-        if answer is False:
+        if answer is False and not (self.has_enumerate_support and is_listed(self.support, value)):
             raise ValueError(
                 f"{type(self).__name__}: the value must {describe(self.support)}; "
                 f"{validation.violation(self.support, value)}."
@@ -295,6 +299,9 @@ class Distribution(DistributionFunctions):
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """Every value of a finite support, along a new leading dimension: shape (n,) + B + E.
+
+        Counts whose ends differ from entry to entry share one list, from the lowest end to the highest; `log_prob`
+        answers -inf for a value of the list that is not an entry's own.
 
         Args:
             expand: False keeps the batch dimensions at size one.

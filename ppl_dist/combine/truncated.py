@@ -11,6 +11,7 @@ from torch import Tensor
 from ..constraints.scalar import bounds_of
 from ..samplers import moved_inside, standard_uniform
 from ..special.quadrature import tanh_sinh
+from ..tables import listed
 from ..values import plainly_eager
 from .bounded import Bounded
 
@@ -217,15 +218,4 @@ class Truncated(Bounded):
     def enumerate_support(self, expand: bool = True) -> Tensor:
         if not self.has_enumerate_support:
             raise self._missing("enumerate_support")
-        low, high = (torch.as_tensor(end, device=self._levels().device) for end in bounds_of(self.support))
-        sizes = (high - low + 1).flatten()
-        if sizes.numel() and not bool((sizes == sizes[0]).all()):
-            raise ValueError(
-                f"{type(self).__name__}: enumerate_support needs ranges of one length, got lengths from "
-                f"{sizes.min().item():.0f} to {sizes.max().item():.0f}. Try each batch entry by itself: d[i]."
-            )
-        steps = torch.arange(int(sizes[0].item()) if sizes.numel() else 0, dtype=low.dtype, device=low.device)
-        steps = steps.reshape((-1,) + (1,) * len(self._batch_shape))
-        start = low if expand or low.dim() == 0 or not bool((low == low.flatten()[0]).all()) else low.flatten()[0]
-        values = steps + start
-        return values.expand((-1, *self._batch_shape)) if expand else values
+        return listed(self.support, self._batch_shape, expand, self._levels())

@@ -22,9 +22,9 @@ from ..param import Param, param
 from ..samplers import log_uniform
 from ..special import log1mexp
 from ..special.elementary import horner
+from ..tables import listed
 from ..values import extremes
-from .categorical import count_up
-from .counting import Successes, expected_log_choices, log_scale_integral, top_count, widened_if_large
+from .counting import Successes, expected_log_choices, log_scale_integral, widened_if_large
 
 __all__ = ["Binomial", "GammaPoisson", "Geometric", "NegativeBinomial"]
 
@@ -110,8 +110,8 @@ class Geometric(Successes, Distribution):
 class Binomial(Successes, Distribution):
     """Binomial(total_count n, probs p, or logits):  mass  n! / (k! (n-k)!) p**k (1-p)**(n-k),  k = 0 ... n.
 
-    `total_count` may differ from entry to entry. `enumerate_support` then counts up to the largest; what lies above
-    an entry's own count is outside its support.
+    `total_count` may differ from entry to entry. `enumerate_support` then counts up to the largest, and `log_prob` is
+    -inf above an entry's own count; it refuses what lies above the largest.
 
     >>> Binomial(4, probs=0.5).entropy()
     tensor(1.4075)
@@ -182,8 +182,7 @@ class Binomial(Successes, Distribution):
         return entropy.to(self._given().dtype)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        n = self.total_count
-        return count_up(torch.arange(top_count(n) + 1, dtype=n.dtype, device=n.device), self._batch_shape, expand)
+        return listed(self.support, self._batch_shape, expand, self.total_count)
 
 
 def log_ratio_gap(r: Tensor, s: Tensor, odds: Tensor) -> Tensor:

@@ -12,10 +12,11 @@ from ..combine.transformed import Mapped
 from ..constraints import dependent_property, greater_than_eq, positive, real
 from ..param import Param, param
 from ..samplers import log_standard_exponential, log_uniform, moved_inside
-from ..special import lgamma1p, log1mexp
+from ..special import lgamma1p
 from ..transforms import AffineTransform, ExpTransform, PowerTransform, Transform
 from .edges import log_rise
 from .gamma import Exponential
+from .hazard import Hazard
 
 __all__ = ["Gumbel", "Pareto", "Weibull"]
 
@@ -93,7 +94,7 @@ class Gumbel(Mapped):
         return 1 + EULER + self.scale.log()
 
 
-class Weibull(Mapped):
+class Weibull(Hazard, Mapped):
     """Weibull(scale s, concentration k):  density  k / s * r**(k-1) * exp(-r**k)  for r = x / s,  x > 0.
 
     >>> Weibull(2.0, 1.0).mean
@@ -122,26 +123,13 @@ class Weibull(Mapped):
         return torch.xlogy(k - 1, r) + (k / self.scale).log() - r.pow(k)
 
     def _hazard(self, x: Tensor) -> Tensor:
-        """(x / s)**k, the cumulative hazard."""
         return (x / self.scale).pow(self.concentration)
 
-    def _cdf(self, x: Tensor) -> Tensor:
-        return -(-self._hazard(x)).expm1()
+    def _at_hazard(self, h: Tensor) -> Tensor:
+        return self.scale * h.pow(self.concentration.reciprocal())
 
     def _log_cdf(self, x: Tensor) -> Tensor:
         return log_rise(self.concentration * (x / self.scale).log(), self._hazard(x))
-
-    def _sf(self, x: Tensor) -> Tensor:
-        return (-self._hazard(x)).exp()
-
-    def _log_sf(self, x: Tensor) -> Tensor:
-        return -self._hazard(x)
-
-    def _icdf(self, p: Tensor) -> Tensor:
-        return self.scale * (-(-p).log1p()).pow(self.concentration.reciprocal())
-
-    def _isf(self, q: Tensor) -> Tensor:
-        return self.scale * (-q.log()).pow(self.concentration.reciprocal())
 
     @property
     def mean(self) -> Tensor:
@@ -164,7 +152,7 @@ class Weibull(Mapped):
         return torch.sub((self.scale / k).log() + (1 + EULER), k.reciprocal(), alpha=EULER)
 
 
-class Pareto(Mapped):
+class Pareto(Hazard, Mapped):
     """Pareto(scale s, alpha a):  density  a * s**a / x**(a+1),  x >= s.
 
     >>> Pareto(1.0, 3.0).mean
@@ -192,23 +180,11 @@ class Pareto(Mapped):
     def _log_prob(self, x: Tensor) -> Tensor:
         return torch.addcmul((self.alpha / x).log(), self.alpha, (x / self.scale).log(), value=-1)
 
-    def _log_sf(self, x: Tensor) -> Tensor:
-        return -self.alpha * ((x - self.scale) / self.scale).log1p()  # x / s is too near 1 close to the edge
+    def _hazard(self, x: Tensor) -> Tensor:
+        return self.alpha * ((x - self.scale) / self.scale).log1p()  # x / s is too near 1 close to the edge
 
-    def _sf(self, x: Tensor) -> Tensor:
-        return self._log_sf(x).exp()
-
-    def _cdf(self, x: Tensor) -> Tensor:
-        return -self._log_sf(x).expm1()
-
-    def _log_cdf(self, x: Tensor) -> Tensor:
-        return log1mexp(self._log_sf(x))
-
-    def _icdf(self, p: Tensor) -> Tensor:
-        return self.scale * (-(-p).log1p() / self.alpha).exp()
-
-    def _isf(self, q: Tensor) -> Tensor:
-        return self.scale * q.pow(-self.alpha.reciprocal())
+    def _at_hazard(self, h: Tensor) -> Tensor:
+        return self.scale * (h / self.alpha).exp()
 
     @property
     def mean(self) -> Tensor:

@@ -13,8 +13,8 @@ from ..param import Param, param
 from ..samplers import log_standard_gamma
 from ..shapes import broadcast_shapes
 from ..special import log_beta
-from .categorical import count_up
-from .counting import log_masses, top_count, widened
+from ..tables import listed
+from .counting import log_masses, widened
 
 __all__ = ["BetaBinomial", "DiscreteUniform"]
 
@@ -22,7 +22,7 @@ __all__ = ["BetaBinomial", "DiscreteUniform"]
 class DiscreteUniform(Distribution):
     """DiscreteUniform(low l, high h):  mass  1 / (h - l + 1),  k = l, l+1, ..., h. Draws are whole numbers (int64).
 
-    `enumerate_support` needs ranges of one length.
+    `enumerate_support` lists what lies between the lowest and the highest end of all entries.
 
     >>> DiscreteUniform(1, 6).mean
     tensor(3.5000)
@@ -86,16 +86,8 @@ class DiscreteUniform(Distribution):
         return self._size.log()
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        sizes = self._size.flatten()
-        if sizes.numel() and not bool((sizes == sizes[0]).all()):
-            raise ValueError(
-                "DiscreteUniform: enumerate_support needs ranges of one length, got lengths from "
-                f"{sizes.min().item():.0f} to {sizes.max().item():.0f}. Try each batch entry by itself: d[i]."
-            )
-        steps = torch.arange(int(sizes[0].item()) if sizes.numel() else 0, device=sizes.device)
-        same = not expand and bool((self.low == self.low.flatten()[:1]).all())
-        start = self.low.flatten()[:1].long().reshape((1,) * self.low.dim()) if same else self.low.long()
-        return count_up(steps, self._batch_shape, False) + start
+        values = listed(self.support, self._batch_shape, expand, self.low)
+        return values.long()
 
 
 class BetaBinomial(Distribution):
@@ -187,5 +179,4 @@ class BetaBinomial(Distribution):
         return -(log_mass.exp() * torch.where(log_mass > -torch.inf, log_mass, 0.0)).sum(0)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        n = self.total_count
-        return count_up(torch.arange(top_count(n) + 1, dtype=n.dtype, device=n.device), self._batch_shape, expand)
+        return listed(self.support, self._batch_shape, expand, self.total_count)

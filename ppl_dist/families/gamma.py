@@ -11,8 +11,9 @@ from ..constraints import nonnegative, positive
 from ..exp_family import ExponentialFamily
 from ..param import Param, param
 from ..samplers import log_uniform, moved_inside
-from ..special import gammainc, gammaincc, gammainccinv, gammaincinv, log1mexp, log_gammainc, log_gammaincc
+from ..special import gammainc, gammaincc, gammainccinv, gammaincinv, log_gammainc, log_gammaincc
 from .edges import xlogy
+from .hazard import Hazard
 
 __all__ = ["Exponential", "Gamma"]
 
@@ -80,7 +81,7 @@ class Gamma(ExponentialFamily):
         return torch.lgamma(less + 1) - (less + 1) * (-fall).log()
 
 
-class Exponential(ExponentialFamily):
+class Exponential(Hazard, ExponentialFamily):
     """Exponential(rate r):  density  r * exp(-r*x),  x >= 0.
 
     >>> Exponential(2.0).mean
@@ -97,23 +98,11 @@ class Exponential(ExponentialFamily):
     def _log_prob(self, x: Tensor) -> Tensor:
         return torch.addcmul(self.rate.log(), self.rate, x, value=-1)
 
-    def _cdf(self, x: Tensor) -> Tensor:
-        return -(-self.rate * x).expm1()
+    def _hazard(self, x: Tensor) -> Tensor:
+        return self.rate * x
 
-    def _log_cdf(self, x: Tensor) -> Tensor:
-        return log1mexp(-self.rate * x)
-
-    def _sf(self, x: Tensor) -> Tensor:
-        return (-self.rate * x).exp()
-
-    def _log_sf(self, x: Tensor) -> Tensor:
-        return -self.rate * x
-
-    def _icdf(self, p: Tensor) -> Tensor:
-        return -(-p).log1p() / self.rate
-
-    def _isf(self, q: Tensor) -> Tensor:
-        return -q.log() / self.rate
+    def _at_hazard(self, h: Tensor) -> Tensor:
+        return h / self.rate
 
     @property
     def mean(self) -> Tensor:

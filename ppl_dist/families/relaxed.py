@@ -7,29 +7,29 @@ with Gumbel-Softmax". Colder draws are nearer to the discrete law.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from ..combine.quantile import crossing
 from ..combine.transformed import TransformedDistribution
 from ..constraints import positive, real, real_vector, simplex, unit_interval
 from ..distribution import Distribution
 from ..param import Param, param
 from ..samplers import log_standard_exponential, moved_inside
+from ..special.smoothing import mean_stretch, smoothed, smoothing
 from ..transforms import ExpTransform, SigmoidTransform
 from .bernoulli import Trial
 from .categorical import Categories, log_normalized
-from .counting import widened
 
 __all__ = [
     "ExpRelaxedCategorical",
     "LogitRelaxedBernoulli",
     "RelaxedBernoulli",
     "RelaxedOneHotCategorical",
-    "mean_stretch",
 ]
 
 
@@ -114,35 +114,6 @@ class LogitRelaxedBernoulli(Trial, Tempered):
         return 2 - self.temperature.log()
 
 
-def _smoothed(f: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
-    """E[f(t)] for a standard logistic t, by trapezoids; `f` takes the nodes along a last dimension.
-
-    For f analytic within pi of the real line the error is about exp(-2 pi**2 / h) for steps h (Trefethen and Weideman
-    2014, "The exponentially convergent trapezoidal rule").
-    """
-    h = 0.4
-    t = h * torch.arange(-150, 151, dtype=like.dtype, device=like.device)
-    return h * (f(t) * t.sigmoid() * (-t).sigmoid()).sum(-1)
-
-
-def _smoothing(c: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Whether r > 1, and c and r as integrals over c + r t take them, with room for the nodes; they need r <= 1.
-
-    By parts, twice where need be, r t and t change places: E[f(c + r t)] = E[f'(c / r + t / r)] r for a standard
-    logistic t and f(-inf) = 0.
-    """
-    c, r = (v.unsqueeze(-1) for v in widened(c, r))
-    steep = r > 1
-    return steep, torch.where(steep, c / r, c), torch.where(steep, 1 / r, r)
-
-
-def mean_stretch(c: Tensor, r: Tensor) -> Tensor:
-    """E[-log s(z) - log s(-z)] for z = c + r t, t standard logistic, s the logistic function."""
-    steep, c_, r_ = _smoothing(c, r)
-    value = _smoothed(lambda t: -logsigmoid(c_ + r_ * t) - logsigmoid(-c_ - r_ * t), c_)
-    return value * torch.where(steep.squeeze(-1), r, 1.0)
-
-
 class RelaxedBernoulli(Trial, Tempered, TransformedDistribution):
     """RelaxedBernoulli(temperature T, probs p, or logits l):  density  T s(z) s(-z) / (x (1-x)),  z = T logit x - l.
 
@@ -182,21 +153,44 @@ class RelaxedBernoulli(Trial, Tempered, TransformedDistribution):
     @property
     def mean(self) -> Tensor:
         base = self.base_dist
-        _, c, r = _smoothing(base.mean, 1 / base.temperature)
-        return _smoothed(lambda t: (c + r * t).sigmoid(), c).to(base.temperature.dtype)
+        _, c, r = smoothing(base.mean, 1 / base.temperature)
+        return smoothed(lambda t: (c + r * t).sigmoid(), c).to(base.temperature.dtype)
 
     @property
     def variance(self) -> Tensor:
         logits, temperature = self.logits, self.temperature
         lower = torch.where(logits < 0, logits, -logits)  # the same for either sign, and this mean is the small one
-        cold, c, r = _smoothing(lower / temperature, 1 / temperature)
-        mean = _smoothed(lambda t: (c + r * t).sigmoid(), c).unsqueeze(-1)
+        cold, c, r = smoothing(lower / temperature, 1 / temperature)
+        mean = smoothed(lambda t: (c + r * t).sigmoid(), c).unsqueeze(-1)
 
         def excess(t: Tensor) -> Tensor:
             x = (c + r * t).sigmoid()
             return torch.where(cold, 2 * t.sigmoid() * (c - r * t).sigmoid() - mean.square(), (x - mean).square())
 
-        return _smoothed(excess, c).to(temperature.dtype)
+        return smoothed(excess, c).to(temperature.dtype)
+
+    @property
+    def mode(self) -> Tensor:
+        """The likelier end for temperatures up to one, where the density has no peak between both.
+
+        Above one it vanishes at both ends, and T tanh(z/2) = tanh(y/2) at its one peak s(y), z = T y - l: both sides
+        are equal where the left one has the steeper slope, and so only once.
+        """
+        logits, temperature = self.logits, self.temperature
+        peaked = temperature > 1
+        shift, t = torch.where(peaked, logits, 0.0), torch.where(peaked, temperature, 2.0)
+
+        def climb(y: Tensor) -> Tensor:
+            return t * (0.5 * (t * y - shift)).tanh() - (0.5 * y).tanh()
+
+        def slope(y: Tensor) -> Tensor:
+            return 0.5 * (t / (0.5 * (t * y - shift)).cosh()).square() - 0.5 * (0.5 * y).cosh().square().reciprocal()
+
+        with torch.no_grad():
+            reach = 2 * t.reciprocal().atanh().clamp(max=20.0)
+            y = crossing(climb, slope, (shift - reach) / t, (shift + reach) / t)
+        peak = (y - climb(y) / slope(y).detach()).sigmoid()  # a step of Newton carries the derivatives
+        return torch.where(peaked, peak, (logits > 0).to(peak.dtype))
 
     def entropy(self) -> Tensor:
         base = self.base_dist

@@ -125,8 +125,8 @@ def _like(d: Any) -> Tensor:
 def _summed(p: Any, q: Any) -> KLEstimate:
     """Over all values, or from one far quantile to the other; the error is what the last decades of mass bring."""
     mean = p.mean
-    values = _listed(p)
-    if values is not None:
+    if p.has_enumerate_support:
+        values = p.enumerate_support()
         total = _weighted(*_log_ratio(p, q, values)).sum(0)
         return _finished(total, torch.zeros_like(total), mean.dtype)
     level = torch.full(p.batch_shape, TINY, dtype=mean.dtype, device=mean.device)
@@ -143,14 +143,6 @@ def _summed(p: Any, q: Any) -> KLEstimate:
     terms = _weighted(log_p, ratio)
     rare = (values < p.icdf(level * 1e3)) | (values > p.isf(level * 1e3))
     return _finished(terms.sum(0), torch.where(rare, terms, 0.0).abs().sum(0), mean.dtype)
-
-
-def _listed(p: Any) -> Tensor | None:
-    try:
-        values: Tensor | None = p.enumerate_support() if p.has_enumerate_support else None
-    except ValueError:  # batch entries with different numbers of values
-        return None
-    return values
 
 
 def _weighted(log_p: Tensor, ratio: Tensor) -> Tensor:

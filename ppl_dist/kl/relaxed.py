@@ -1,24 +1,34 @@
-"""Divergences of relaxed laws, and of counts with random chances."""
+"""Divergences of logistic and relaxed laws, and of counts with random chances."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from ..families.laplace import Logistic
 from ..families.multinomial import DirichletMultinomial, expected_log_share
-from ..families.relaxed import LogitRelaxedBernoulli, RelaxedBernoulli, mean_stretch
+from ..families.relaxed import LogitRelaxedBernoulli, RelaxedBernoulli
 from ..shapes import broadcast_shapes
+from ..special.smoothing import mean_stretch
 from .registry import kl_divergence, register_kl
 
 __all__: list[str] = []
 
 
+def _between_logistic(shift: Tensor, ratio: Tensor) -> Tensor:
+    """What the right side says of a draw of the left, at shift + ratio t, is an integral over the standard law of t."""
+    return (mean_stretch(shift, ratio) - 2).to(ratio.dtype) - ratio.log()
+
+
+@register_kl(Logistic, Logistic)
+def _logistic_logistic(p: Logistic, q: Logistic) -> Tensor:
+    return _between_logistic((p.loc - q.loc) / q.scale, p.scale / q.scale)
+
+
 @register_kl(LogitRelaxedBernoulli, LogitRelaxedBernoulli)
 def _logit_logit(p: LogitRelaxedBernoulli, q: LogitRelaxedBernoulli) -> Tensor:
-    """Two logistic laws: what the right side says of a draw of the left is an integral over the standard one."""
     ratio = q.temperature / p.temperature
-    stretch = mean_stretch(ratio * p.logits - q.logits, ratio)
-    return (stretch - 2).to(ratio.dtype) - ratio.log()
+    return _between_logistic(ratio * p.logits - q.logits, ratio)
 
 
 @register_kl(RelaxedBernoulli, RelaxedBernoulli)

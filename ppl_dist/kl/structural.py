@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..combine.expanded import ExpandedDistribution
 from ..combine.independent import Independent
+from ..combine.inflated import ZeroInflated
 from ..combine.masked import MaskedDistribution
 from ..combine.transformed import TransformedDistribution
 from ..distribution import Distribution
@@ -24,7 +25,7 @@ from ..families.laplace import Laplace, Logistic
 from ..families.normal import HalfNormal, LogNormal, Normal
 from ..families.uniform import Uniform
 from ..shapes import broadcast_shapes, sum_rightmost
-from .discrete import anywhere
+from .discrete import anywhere, excess_mass
 from .registry import kl_divergence, missing, register_infinite, register_kl, require_equal_events
 
 __all__: list[str] = []
@@ -53,7 +54,13 @@ def _transformed_transformed(p: TransformedDistribution, q: TransformedDistribut
             f"equal bijections, got {p.transforms} and {q.transforms}. Try an estimate: "
             f'kl_divergence(p, q, method="monte_carlo").'
         )
-    return sum_rightmost(kl_divergence(p.base_dist, q.base_dist), p.event_dim - p.base_dist.event_dim)
+    try:
+        inner = kl_divergence(p.base_dist, q.base_dist)
+    except NotImplementedError as error:
+        if p._spec.params:  # a family of its own: nobody has asked for its base
+            raise missing(p, q) from error
+        raise
+    return sum_rightmost(inner, p.event_dim - p.base_dist.event_dim)
 
 
 @register_kl(ExpandedDistribution, Distribution)
@@ -88,6 +95,19 @@ def _bregman(p: ExponentialFamily, q: ExponentialFamily) -> Tensor:
         raise missing(p, q)
     require_equal_events(p, q)
     return bregman(p, q)
+
+
+@register_kl(ZeroInflated, ZeroInflated)
+def _inflated_inflated(p: ZeroInflated, q: ZeroInflated) -> Tensor:
+    """From the bases': all terms but that of zero are theirs, scaled by what the gates leave."""
+    zero = torch.zeros(broadcast_shapes([p.batch_shape, q.batch_shape]), dtype=p.gate.dtype, device=p.gate.device)
+    log_p, log_q = anywhere(p.base_dist, zero), anywhere(q.base_dist, zero)
+    (_, log_rest_p), (_, log_rest_q) = p._log_gates(), q._log_gates()
+    rest_p, rest_q = p._rest(), q._rest()
+    others = kl_divergence(p.base_dist, q.base_dist) - excess_mass(log_p, log_q)
+    counts = torch.where(rest_p > 0, rest_p * torch.where(rest_p > 0, others, 0.0), 0.0)
+    gates = -log_p.expm1() * excess_mass(log_rest_p, log_rest_q) + (log_p.exp() - log_q.exp()) * (rest_q - rest_p)
+    return counts + gates + excess_mass(p._log_prob(zero), q._log_prob(zero))
 
 
 @register_kl(Delta, Distribution)

@@ -40,18 +40,39 @@ def test_a_smaller_sum_has_no_mass() -> None:
     "d",
     [
         dist.Binomial(torch.tensor([2.0, 5.0], dtype=torch.float64), 0.3),
+        dist.Binomial(torch.tensor([2.0, 5.0], dtype=torch.float64), 0.3).mask(True),
         dist.BetaBinomial(0.5, 2.0, torch.tensor([2.0, 5.0], dtype=torch.float64)),
+        dist.DiscreteUniform(0, torch.tensor([2.0, 5.0], dtype=torch.float64)),
+        dist.Truncated(dist.Poisson(torch.tensor(3.0, dtype=torch.float64)), high=torch.tensor([2.0, 5.0])),
+        dist.ZeroInflated(dist.Binomial(torch.tensor([2.0, 5.0], dtype=torch.float64), 0.3), gate=0.5),
     ],
     ids=lambda d: type(d).__name__,
 )
-def test_mixed_counts_enumerate_to_the_largest(d: dist.Distribution) -> None:
+def test_counts_of_different_ends_share_one_list(d: dist.Distribution) -> None:
     values = d.enumerate_support()
     assert values.shape == (6, 2)
-    with dist.validating(False):
-        mass = d.log_prob(values).exp()
+    assert torch.equal(d.enumerate_support(expand=False), values[:, :1])
+    mass = d.log_prob(values).exp()
     assert (mass[3:, 0] == 0).all()
     torch.testing.assert_close(mass.sum(0), torch.ones(2, dtype=torch.float64))
-    torch.testing.assert_close(d[0].entropy(), d.entropy()[0])
+    torch.testing.assert_close(torch.special.entr(mass).sum(0), d.entropy())
+    for outside in (6.0, -1.0, 2.5, math.nan):
+        with pytest.raises(ValueError, match="the value must"):
+            d.log_prob(torch.tensor([1.0, outside], dtype=torch.float64))
+    with pytest.raises(ValueError, match="1 of 2 entries is not"):
+        d.log_prob(torch.tensor([6.0, 3.0], dtype=torch.float64))
+
+
+def test_one_end_for_all_leaves_nothing_outside_to_list() -> None:
+    with pytest.raises(ValueError, match="the value must"):
+        dist.Binomial(torch.tensor([2.0, 2.0]), 0.3).log_prob(torch.tensor(3.0))
+
+
+def test_a_list_has_no_gradient_above_an_entry_of_its_own() -> None:
+    probs = torch.tensor([0.3, 0.6], dtype=torch.float64, requires_grad=True)
+    d = dist.Binomial(torch.tensor([2.0, 5.0], dtype=torch.float64), probs)
+    (slope,) = torch.autograd.grad((d.log_prob(d.enumerate_support()).exp()).sum(), probs)
+    torch.testing.assert_close(slope, torch.zeros_like(slope))
 
 
 def test_discrete_uniform_below_zero() -> None:
@@ -65,11 +86,12 @@ def test_discrete_uniform_below_zero() -> None:
     assert dist.DiscreteUniform(4, 4).sample() == 4
 
 
-def test_discrete_uniform_of_unequal_lengths_cannot_be_enumerated() -> None:
-    d = dist.DiscreteUniform(0, torch.tensor([2.0, 5.0]))
-    with pytest.raises(ValueError, match=r"ranges of one length, got lengths from 3 to 6. Try .* d\[i\]"):
-        d.enumerate_support()
-    assert len(d[1].enumerate_support()) == 6
+def test_a_list_runs_from_the_lowest_end_to_the_highest() -> None:
+    d = dist.DiscreteUniform(torch.tensor([-1.0, 4.0]), torch.tensor([2.0, 5.0]))
+    assert d.enumerate_support(expand=False).flatten().tolist() == [-1, 0, 1, 2, 3, 4, 5]
+    assert (d.log_prob(d.enumerate_support()).exp().round(decimals=2).sum(0) == 1).all()
+    assert d[1].enumerate_support().tolist() == [4, 5]
+    assert d.expand((0, 2)).enumerate_support().shape == (0, 0, 2)
 
 
 @pytest.mark.parametrize("count", [1.0, 30.0, 1e6])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -210,3 +211,43 @@ def test_special_functions(name: str) -> None:
     function, formula, points = SPECIAL[name]
     got = function(*(torch.tensor(v, dtype=torch.float64) for v in zip(*points, strict=True)))
     assert_close(got, [formula(*map(mp.mpf, point)) for point in points], 2e-9, points)
+
+
+def inflated(kind: str, gate: float, *params: Any) -> dist.Distribution:
+    first, *rest = (torch.tensor(p, dtype=torch.float64) for p in params)
+    if kind == "ZeroInflatedNegativeBinomial":
+        return dist.ZeroInflatedNegativeBinomial(first, probs=rest[0], gate=gate)
+    return dist.ZeroInflatedPoisson(first, gate=gate)
+
+
+@pytest.mark.parametrize("kind", ["ZeroInflatedPoisson", "ZeroInflatedNegativeBinomial"])
+def test_extra_zeros_by_summation(kind: str) -> None:
+    for p, q in itertools.permutations([inflated(kind, 0.3, 3.0, 0.5), inflated(kind, 0.1, [1.0, 4.0], [0.6, 0.2])]):
+        summed = kl_divergence(p, q, method="quadrature").value
+        torch.testing.assert_close(kl_divergence(p, q), summed, rtol=1e-12, atol=1e-14)
+        wide = [dist.ZeroInflated(d.base_dist, gate=d.gate) for d in (p, q)]
+        torch.testing.assert_close(kl_divergence(*wide), summed, rtol=1e-12, atol=1e-14)
+
+
+def test_nearly_equal_gates_do_not_cancel() -> None:
+    p, q = inflated("ZeroInflatedPoisson", 0.3, 3.0), inflated("ZeroInflatedPoisson", 0.3 + 1e-7, 3.0)
+    zero, rest = 0.3 + 0.7 * math.exp(-3), 0.7 * -math.expm1(-3)
+    shift = 1e-7 * -math.expm1(-3)  # what the mass at zero gains
+    torch.testing.assert_close(kl_divergence(p, q).item(), shift**2 / 2 * (1 / zero + 1 / rest), rtol=1e-5, atol=0)
+
+
+def test_extra_zeros_at_the_ends_of_the_gate() -> None:
+    never, half, always = (inflated("ZeroInflatedPoisson", gate, 2.0) for gate in (0.0, 0.5, 1.0))
+    torch.testing.assert_close(kl_divergence(always, half), -half.log_prob(torch.zeros(())))
+    torch.testing.assert_close(kl_divergence(always, always), torch.zeros((), dtype=torch.float64))
+    torch.testing.assert_close(kl_divergence(never, half), kl_divergence(never, half, method="quadrature").value)
+    assert kl_divergence(half, always) == math.inf
+
+
+def test_two_logistic_laws_of_far_scales_by_quadrature() -> None:
+    left, right = (
+        dist.Logistic(*(torch.tensor(v, dtype=torch.float64) for v in params))
+        for params in [([0.3, -2.0, 5.0], [1.2, 0.01, 40.0]), ([-0.5, 1.0, 0.0], [0.7, 3.0, 0.5])]
+    )
+    expected = kl_divergence(left, right, method="quadrature").value
+    torch.testing.assert_close(kl_divergence(left, right), expected, rtol=1e-9, atol=0)

@@ -95,7 +95,7 @@ def test_mass_of_counts(row: Row, case: Case) -> None:
     torch.testing.assert_close(mass, torch.ones_like(mass), rtol=1e-10, atol=0)
 
 
-@each("enumerate_support", where=lambda row, case: row.has("enumerate_support"))
+@each("enumerate_support", where=lambda row, case: row.has("enumerate_support", case))
 def test_enumerated_support_is_all_of_it(row: Row, case: Case) -> None:
     d = row.make(case)
     values = d.enumerate_support()

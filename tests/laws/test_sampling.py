@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
 from tests.support.families import Case, Row, each
@@ -85,15 +84,3 @@ def test_other_seeds_give_other_draws(row: Row, case: Case) -> None:
     first = d.sample((50,))
     torch.manual_seed(3)
     assert torch.equal(first, d.sample((50,)))
-
-
-@each("missing methods", where=lambda row, case: bool(row.lacks) and case is row.cases[0])
-def test_missing_methods_say_which_family_and_which_method(row: Row, case: Case) -> None:
-    d = row.make(case)
-    x = row.points(case)[0]
-    asked = {"cdf": lambda: d.cdf(x), "icdf": lambda: d.icdf(0.5 + 0 * x), "median": lambda: d.median}
-    asked |= {"enumerate_support": d.enumerate_support, "entropy": d.entropy}
-    asked |= {"mean": lambda: d.mean, "variance": lambda: d.variance, "mode": lambda: d.mode}
-    for method in row.lacks:
-        with pytest.raises(NotImplementedError, match=rf"{row.name} has no {method}"):
-            asked[method]()

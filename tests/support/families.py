@@ -56,4 +56,4 @@ def continuous(row: Row, case: Case) -> bool:
 
 def on_line(row: Row, case: Case) -> bool:
     """Laws over numbers, not vectors, that have a distribution function."""
-    return row.has("cdf") and not case.static.get("event_dim")
+    return row.has("cdf", case)

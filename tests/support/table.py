@@ -35,13 +35,37 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Lack:
+    """Why a family is without a capability: the question makes no sense for it, or the answer has no known form."""
+
+    reason: str
+    applies: bool
+
+
+# what is computed from something else comes and goes with it
+ROOTS = {
+    "stddev": "variance",
+    "log_cdf": "cdf",
+    "survival_function": "cdf",
+    "log_survival_function": "cdf",
+    "isf": "icdf",
+    "quantile": "icdf",
+}
+CAPABILITIES = (
+    *("mean", "variance", "mode", "median", "entropy", "cdf", "icdf", "enumerate_support", "rsample", "kl_divergence"),
+    *ROOTS,
+)
+
+
+@dataclass(frozen=True)
 class Row:
     """One family: its cases and what it is held against.
 
     Attributes:
         reference: from the parameters as float64 arrays (and static parameters) to a reference.
         kind: "continuous", "discrete", "mixed" (a density with masses at some points) or "point".
-        lacks: methods that this family does not have; each must say so with NotImplementedError.
+        lacks: capabilities that this family does not have, "method" or "method:case" to the reason; each must say so
+            with NotImplementedError, and every other capability must be there.
         outside: values off the support, for the first case; empty where everything is inside.
         bad: parameters that must be refused, one by one, in place of the first case's.
         whole: integer parameters that are valid.
@@ -58,7 +82,7 @@ class Row:
     reference: Callable[..., Any]
     cases: tuple[Case, ...]
     kind: str = "continuous"
-    lacks: frozenset[str] = frozenset()
+    lacks: Mapping[str, Lack] = field(default_factory=dict)
     outside: tuple[Any, ...] = ()
     bad: tuple[dict[str, Any], ...] = ()
     whole: dict[str, Any] = field(default_factory=dict)
@@ -107,8 +131,14 @@ class Row:
         """Whether draws are differentiable in the parameters."""
         return bool(self.make(case).has_rsample)
 
-    def has(self, method: str) -> bool:
-        return method not in self.lacks
+    def lack(self, method: str, case: Case | None = None) -> Lack | None:
+        """Why there is no `method`, for one case or for all of them; None where there is one."""
+        root = ROOTS.get(method, method)
+        here = self.lacks.get(f"{root}:{case.name}") if case else None
+        return here or self.lacks.get(root)
+
+    def has(self, method: str, case: Case | None = None) -> bool:
+        return self.lack(method, case) is None
 
     def make(self, case: Case, dtype: torch.dtype = torch.float64, **kwargs: Any) -> Any:
         return self.new(**case.tensors(dtype), **case.static, **kwargs)
@@ -137,5 +167,17 @@ def line(law: Callable[..., Any], formulas: exact.Exact, **kwargs: Any) -> Calla
     return lambda **p: references.Line(law(**p), formulas, p, **kwargs)
 
 
-VECTOR = frozenset({"cdf", "icdf", "median", "enumerate_support"})
-CONTINUOUS = frozenset({"enumerate_support"})
+def does_not_apply(reason: str, *methods: str) -> dict[str, Lack]:
+    return {method: Lack(reason, applies=False) for method in methods}
+
+
+def no_form(reason: str, *methods: str) -> dict[str, Lack]:
+    return {method: Lack(reason, applies=True) for method in methods}
+
+
+UNORDERED = does_not_apply("vectors are not ordered, as numbers on a line are", "cdf", "icdf", "median")
+CONTINUOUS = does_not_apply("a continuum is not a list of values", "enumerate_support")
+VECTOR = UNORDERED | CONTINUOUS
+JUMPS = does_not_apply("a draw that jumps has no path for a gradient to follow", "rsample")
+ENDLESS = JUMPS | does_not_apply("the list of the counts has no end", "enumerate_support")
+TOO_MANY = no_form("as many vectors as the count has compositions, far too many for a list", "enumerate_support")

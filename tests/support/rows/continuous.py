@@ -151,7 +151,6 @@ ROWS: tuple[Row, ...] = (
         outside=FREE,
         bad=SIGNS,
         whole={"loc": 0, "scale": 2},
-        gaps={"kl: itself": "two logistic laws of different scales have no closed form"},
     ),
     Row(
         dist.Gumbel,

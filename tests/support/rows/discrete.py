@@ -16,7 +16,7 @@ import ppl_dist as dist
 from .. import references
 from ..exact import Exact, log, mp, xlogy
 from ..statistics import assert_frequencies
-from ..table import CONTINUOUS, VECTOR, Row, case
+from ..table import ENDLESS, JUMPS, TOO_MANY, UNORDERED, Row, case
 
 
 def _sum(mass: Callable[..., Any], low: Any, high: Any) -> Any:
@@ -270,7 +270,6 @@ def _multinomial(
     return Multinomial(total_count, special.softmax(logits, -1) if probs is None else probs)
 
 
-MIXED = "entries count to different ends, so a rectangular table holds values above the smaller ones"
 SPLIT = "a graph cannot look at the count, and splits it where eager code throws one by one: same law, other draws"
 CLAMPED = "clamped to the eps of the dtype"
 
@@ -286,7 +285,7 @@ ROWS: tuple[Row, ...] = (
             case("certain", "edge", probs=1.0),
         ),
         kind="discrete",
-        lacks=CONTINUOUS,
+        lacks=ENDLESS,
         outside=(-1.0, 0.5, float("nan")),
         bad=({"probs": -0.1}, {"probs": 0.0}, {"probs": 1.1}, {"probs": float("nan")}),
         whole={"probs": 1},
@@ -305,15 +304,11 @@ ROWS: tuple[Row, ...] = (
             case("certain", "edge", total_count=[4.0, 4.0, 0.0], probs=[0.0, 1.0, 0.5]),
         ),
         kind="discrete",
+        lacks=JUMPS,
         outside=(-1.0, 0.5, 11.0, float("nan")),
         bad=({"probs": -0.1}, {"probs": 1.1}, {"total_count": -1.0}, {"total_count": 2.5}),
         whole={"total_count": 5, "probs": 1},
         peer=td.Binomial,
-        gaps={
-            "enumerate_support:mixed": MIXED,
-            "enumerate_support:outer": MIXED,
-            "enumerate_support:certain": MIXED,
-        },
         torch_wrong={"certain:logits": CLAMPED, "certain:log_prob": CLAMPED},
     ),
     Row(
@@ -328,7 +323,7 @@ ROWS: tuple[Row, ...] = (
             case("empty", "edge", total_count=[0.0, 2.0], probs=[0.5, 0.0]),
         ),
         kind="discrete",
-        lacks=CONTINUOUS,
+        lacks=ENDLESS,
         outside=(-1.0, 0.5, float("nan")),
         bad=({"probs": -0.1}, {"probs": 1.0}, {"total_count": -1.0}),
         whole={"total_count": 5, "probs": 0},
@@ -346,7 +341,7 @@ ROWS: tuple[Row, ...] = (
             case("holes", "edge", probs=[0.5, 0.0, 0.5]),
         ),
         kind="discrete",
-        lacks=VECTOR - {"enumerate_support"},
+        lacks=UNORDERED | JUMPS,
         outside=([0.5, 0.5, 0.0], [1.0, 1.0, 0.0], [float("nan"), 1.0, 0.0]),
         bad=({"probs": [-0.1, 0.5, 0.6]}, {"probs": [float("nan"), 0.5, 0.5]}),
         whole={"probs": [1, 2, 1]},
@@ -367,7 +362,7 @@ ROWS: tuple[Row, ...] = (
             case("holes", "edge", total_count=[8.0, 0.0], probs=[0.0, 0.5, 0.0, 0.5, 0.0]),
         ),
         kind="discrete",
-        lacks=VECTOR,
+        lacks=UNORDERED | JUMPS | TOO_MANY,
         outside=([4.0, 3.0, 0.0], [-1.0, 4.0, 2.0], [0.5, 4.5, 0.0], [float("nan"), 1.0, 0.0]),
         bad=({"probs": [-0.1, 0.5, 0.6]}, {"total_count": -1.0}, {"total_count": 2.5}),
         whole={"total_count": 3, "probs": [1, 2, 1]},
@@ -384,10 +379,10 @@ ROWS: tuple[Row, ...] = (
             case("pair", "edge", low=4.0, high=5.0),
         ),
         kind="discrete",
+        lacks=JUMPS,
         outside=(-1.0, 0.5, 6.0, float("nan")),
         bad=({"low": 0.5}, {"high": -1.0}, {"low": float("nan")}),
         whole={"low": 1, "high": 6},
-        gaps={"enumerate_support:batch": "ranges of different lengths have no common table"},
     ),
     Row(
         dist.BetaBinomial,
@@ -400,10 +395,10 @@ ROWS: tuple[Row, ...] = (
             case("none", "edge", concentration1=1.0, concentration0=2.0, total_count=0.0),
         ),
         kind="discrete",
+        lacks=JUMPS,
         outside=(-1.0, 0.5, 11.0, float("nan")),
         bad=({"concentration1": -1.0}, {"concentration0": 0.0}, {"total_count": -1.0}, {"total_count": 2.5}),
         whole={"concentration1": 2, "concentration0": 3, "total_count": 4},
-        gaps={"enumerate_support:mixed": MIXED},
     ),
     Row(
         dist.GammaPoisson,
@@ -414,7 +409,7 @@ ROWS: tuple[Row, ...] = (
             case("outer", concentration=[[0.7], [5.0]], rate=[3.0, 0.5]),
         ),
         kind="discrete",
-        lacks=CONTINUOUS,
+        lacks=ENDLESS,
         outside=(-1.0, 0.5, float("nan")),
         bad=({"concentration": -1.0}, {"rate": 0.0}),
         whole={"concentration": 2, "rate": 3},

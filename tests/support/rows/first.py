@@ -9,7 +9,7 @@ from scipy import stats
 import ppl_dist as dist
 
 from .. import exact, references
-from ..table import CONTINUOUS, VECTOR, Row, case, line
+from ..table import CONTINUOUS, ENDLESS, JUMPS, UNORDERED, VECTOR, Row, case, line
 
 
 def _bernoulli(**p: np.ndarray) -> references.Line:
@@ -197,6 +197,7 @@ ROWS: tuple[Row, ...] = (
             case("certain", "edge", probs=[0.0, 1.0]),
         ),
         kind="discrete",
+        lacks=JUMPS,
         outside=(0.5, 2.0, -1.0, float("nan")),
         bad=({"probs": -0.1}, {"probs": 1.1}, {"probs": float("nan")}),
         whole={"probs": 1},
@@ -218,6 +219,7 @@ ROWS: tuple[Row, ...] = (
             case("holes", "edge", probs=[0.5, 0.0, 0.5]),
         ),
         kind="discrete",
+        lacks=JUMPS,
         outside=(0.5, 3.0, -1.0, float("nan")),
         bad=({"probs": [-0.1, 0.5, 0.6]}, {"probs": [float("nan"), 0.5, 0.5]}),
         whole={"probs": [1, 2, 1]},
@@ -240,7 +242,7 @@ ROWS: tuple[Row, ...] = (
             case("zero", "edge", rate=0.0),
         ),
         kind="discrete",
-        lacks=CONTINUOUS,
+        lacks=ENDLESS,
         outside=(-1.0, 0.5, float("nan")),
         bad=({"rate": -1.0}, {"rate": float("nan")}),
         whole={"rate": 2},
@@ -281,7 +283,7 @@ ROWS: tuple[Row, ...] = (
             case("vector", v=[[1.0, 2.0], [3.0, 4.0]], static={"event_dim": 1}),
         ),
         kind="point",
-        lacks=frozenset({"enumerate_support"}),
+        lacks=CONTINUOUS | {f"{method}:vector": lack for method, lack in UNORDERED.items()},
         # nothing is refused, and a point keeps its own dtype: neither `bad` nor `whole`
     ),
 )

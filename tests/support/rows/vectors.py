@@ -14,7 +14,7 @@ import ppl_dist as dist
 from .. import references
 from ..exact import mp
 from ..statistics import assert_uniform
-from ..table import VECTOR, Row, case
+from ..table import JUMPS, VECTOR, Row, case, no_form
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(24)
 PANELS = np.linspace(-14, 14, 41)
@@ -188,7 +188,7 @@ ROWS: tuple[Row, ...] = (
             case("wide", loc=[2.0], scale=[8.0]),
             case("low", loc=[-25.0, 3.0], scale=[0.8, 2.0]),
         ),
-        lacks=VECTOR | {"mode"},
+        lacks=VECTOR | no_form("the root of K equations, one of many peaks at wide scales", "mode"),
         outside=([0.5, 0.6, 0.1], [-0.1, 0.6, 0.5], [float("nan"), 0.5, 0.5]),
         bad=({"scale": [1.0, -1.0]}, {"scale": [0.0, 1.0]}, {"loc": [float("nan"), 0.0]}),
         whole={"loc": [0, 1], "scale": [1, 2]},
@@ -232,6 +232,7 @@ ROWS: tuple[Row, ...] = (
             case("two", predictor=0.5, cutpoints=[0.0]),
         ),
         kind="discrete",
+        lacks=JUMPS,
         outside=(0.5, 4.0, -1.0, float("nan")),
         bad=({"predictor": float("nan")}, {"cutpoints": [1.0, 0.5, 2.0]}, {"cutpoints": [0.0, 0.0, 1.0]}),
         whole={"predictor": 1, "cutpoints": [0, 1, 3]},
