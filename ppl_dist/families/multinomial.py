@@ -13,8 +13,9 @@ from ..distribution import Distribution
 from ..param import Param, param
 from ..samplers import log_standard_gamma
 from ..special import log_beta
+from ..values import lowest
 from .categorical import Categories, inverted
-from .counting import log_masses, unit_vectors, widened
+from .counting import expected_log_factorials, log_masses, unit_vectors, widened, widened_if_large
 from .counts import Binomial
 from .finite import BetaBinomial
 
@@ -101,11 +102,14 @@ class Multinomial(Categories, Counting):
 
     def _log_prob(self, x: Tensor) -> Tensor:
         state, dtype = self.__dict__, torch.promote_types(x.dtype, self.total_count.dtype)
-        n, x = widened(self.total_count, x)
-        if "logits" in state:
-            terms = x * torch.where(x == 0, 0.0, state["logits"])
+        n, x = widened_if_large(self.total_count, x)
+        given = state["logits"] if "logits" in state else state["probs"]
+        if lowest(given) > (-torch.inf if "logits" in state else 0):
+            terms = x * (given if "logits" in state else given.log())
+        elif "logits" in state:
+            terms = x * torch.where(x == 0, 0.0, given)
         else:
-            terms = torch.xlogy(x, state["probs"] + (x == 0))
+            terms = torch.xlogy(x, given + (x == 0))
         log_mass = (n + 1).lgamma() + (terms - (x + 1).lgamma()).sum(-1)
         # the constraint, as torch has it, lets smaller sums through; they have no mass
         return torch.where(x.sum(-1) == n, log_mass, -torch.inf).to(dtype)
@@ -130,6 +134,10 @@ class Multinomial(Categories, Counting):
 
     def entropy(self) -> Tensor:
         n, probs = self.total_count, self.probs
+        expected = expected_log_factorials(n, probs)
+        if expected is not None:
+            few: Tensor = expected.sum(-1) + n * torch.special.entr(probs).sum(-1) - (n + 1).lgamma()
+            return few
         counts = Binomial(n.unsqueeze(-1), probs, validate_args=False)
         log_mass = log_masses(counts)
         k = torch.arange(len(log_mass), dtype=n.dtype, device=n.device).reshape((-1,) + (1,) * (log_mass.dim() - 1))
