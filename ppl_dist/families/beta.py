@@ -153,9 +153,7 @@ class Dirichlet(ExponentialFamily):
     has_rsample = True
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        a = self.concentration
-        if a.shape != shape:
-            a = a.expand(shape)
+        a = self.concentration if self.concentration.shape == shape else self.concentration.expand(shape)
         wanted = gradient_possible(a)
         x = _shares(log_standard_gamma(a.detach() if wanted else a, generator))
         x = moved_inside(x, torch.finfo(a.dtype).tiny)
