@@ -10,7 +10,29 @@ from torch.autograd import forward_ad
 
 from .tree import Node
 
-__all__ = ["extremes", "gradient_possible", "known", "plainly_eager", "same_value", "short"]
+__all__ = [
+    "extremes",
+    "few_numbers",
+    "gradient_possible",
+    "highest",
+    "known",
+    "lowest",
+    "plainly_eager",
+    "same_value",
+    "short",
+]
+
+
+_FEW = 32  # so many numbers are read in the time that one kernel takes to start
+
+
+def few_numbers(value: Tensor) -> list[float] | None:
+    """The entries, if they are few, finite and on the CPU; None for anything else, and where a graph is recorded."""
+    if not 0 < value.numel() <= _FEW or not value.is_cpu or torch._C._len_torch_dispatch_stack():
+        return None
+    numbers: list[float] = (value if value.dim() == 1 else value.flatten()).tolist()
+    total = sum(numbers)
+    return numbers if total - total == 0 else None
 
 
 def extremes(value: Tensor) -> tuple[float, float] | None:
@@ -22,10 +44,35 @@ def extremes(value: Tensor) -> tuple[float, float] | None:
     if not value.is_cpu or torch.compiler.is_compiling() or value.numel() == 0:
         return None
     try:
+        numbers = few_numbers(value)
+        if numbers is not None:
+            return min(numbers), max(numbers)
         low, high = torch.aminmax(value.detach() if value.requires_grad else value)
         return low.item(), high.item()
     except RuntimeError:
         return None
+
+
+def highest(value: Tensor) -> float:
+    """The larger of the two `extremes` alone, in less time; infinite where there is nothing to look at."""
+    if not value.is_cpu or torch.compiler.is_compiling():
+        return torch.inf
+    try:
+        numbers = few_numbers(value)
+        return value.max().item() if numbers is None else max(numbers)
+    except RuntimeError:  # also without entries
+        return torch.inf
+
+
+def lowest(value: Tensor) -> float:
+    """The smaller of the two `extremes` alone, in less time; minus infinity where there is nothing to look at."""
+    if not value.is_cpu or torch.compiler.is_compiling():
+        return -torch.inf
+    try:
+        numbers = few_numbers(value)
+        return value.min().item() if numbers is None else min(numbers)
+    except RuntimeError:  # also without entries
+        return -torch.inf
 
 
 def gradient_possible(*values: Tensor) -> bool:
@@ -33,7 +80,12 @@ def gradient_possible(*values: Tensor) -> bool:
 
     Under `no_grad` nothing is asked for.
     """
-    return torch.is_grad_enabled() and (any(value.requires_grad for value in values) or not plainly_eager())
+    if not torch.is_grad_enabled():
+        return False
+    for value in values:  # a generator would take as long as a kernel
+        if value.requires_grad:
+            return True
+    return not plainly_eager()
 
 
 def plainly_eager() -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..values import few_numbers
 from .base import Bound, Constraint, Independent
 
 __all__ = [
@@ -41,6 +42,8 @@ class Real(Constraint):
         if value.dim() == 0:
             number = value.item()
             return number == number
+        if few_numbers(value) is not None:
+            return True
         # a finite sum proves that there is no NaN, in one pass; an infinite one proves nothing
         total = value.detach().sum().item()
         return total - total == 0 or super().holds(value)
@@ -70,6 +73,9 @@ class _Bounded(Constraint):
         if value.dim() == 0:
             number = value.item()
             return bool(self._contains(number, number))
+        numbers = few_numbers(value)
+        if numbers is not None:
+            return bool(self._contains(min(numbers), max(numbers)))
         if value.numel() == 0:
             return True
         return self._extremes(value.detach())
@@ -282,6 +288,9 @@ class Finite(Constraint):
         if value.dim() == 0:
             number = value.item()
             return bool(base._contains(number, number)) and number - number == 0
+        numbers = few_numbers(value)
+        if numbers is not None:
+            return bool(base._contains(min(numbers), max(numbers)))
         low, high = (bound.item() for bound in torch.aminmax(value.detach()))
         return bool(base._contains(low, high)) and math.isfinite(low) and math.isfinite(high)
 

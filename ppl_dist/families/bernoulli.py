@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, silu, softplus
 
 from ..constraints import boolean, real, unit_interval
 from ..distribution import Distribution
 from ..exp_family import ExponentialFamily
 from ..param import Param, param
+from ..values import highest
 from .categorical import count_up
 
 __all__ = ["Bernoulli", "Trial"]
+
+_LONG = 1000  # entries from which the library's softplus is slower than its parts
 
 
 class Trial(Distribution):
@@ -100,10 +103,11 @@ class Bernoulli(Trial, ExponentialFamily):
         if "logits" not in self.__dict__:
             both: Tensor = torch.special.entr(given) + torch.special.entr(1 - given)
             return both
-        # -log p + t (1-p) for the likelier value, t >= 0: nothing cancels. Not abs, whose second derivative misses 0.
-        t = torch.where(given < 0, -given, given)
-        entropy: Tensor = t * (-t).sigmoid() - logsigmoid(t)
-        return entropy
+        # softplus(l) - l p, which is even in l and cancels above 0. Not -|l|, whose second derivative misses 0.
+        if not highest(given) <= 1:
+            given = torch.where(given < 0, given, -given)
+        rise = softplus(given) if given.numel() < _LONG else given.exp().log1p()
+        return rise.sub_(silu(given))
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         like = self._given()
@@ -114,4 +118,4 @@ class Bernoulli(Trial, ExponentialFamily):
         return (self.logits,)
 
     def _log_normalizer(self, *natural_params: Tensor) -> Tensor:
-        return torch.nn.functional.softplus(natural_params[0])
+        return softplus(natural_params[0])

@@ -19,7 +19,7 @@ from ..special import (
     log_betaincc,
     multi_log_beta,
 )
-from ..values import extremes, gradient_possible
+from ..values import gradient_possible, highest
 from .edges import xlog1py, xlogy
 
 __all__ = ["Beta", "Dirichlet"]
@@ -27,8 +27,7 @@ __all__ = ["Beta", "Dirichlet"]
 
 def _all_small(total: Tensor) -> bool:
     """Whether the concentrations are seen to be so small that in log B(a, b), as a difference, no digit cancels."""
-    seen = extremes(total)
-    return seen is not None and seen[1] < 16
+    return highest(total) < 16
 
 
 def _change(x: Tensor, a: Tensor, total: Tensor) -> Tensor:
@@ -130,7 +129,7 @@ class Beta(ExponentialFamily):
             return log_beta(a, b) + inner
         every = torch.stack([a, b, n])
         slope = torch.digamma(every)
-        first, second, both = torch.addcmul(torch.lgamma(every), every - 1, slope, value=-1).unbind()
+        first, second, both = torch.addcmul(torch.lgamma(every) + slope, every, slope, value=-1).unbind()
         return first + second - both - slope[2]
 
     @property
@@ -154,7 +153,7 @@ class Dirichlet(ExponentialFamily):
     has_rsample = True
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        a = self.concentration.expand(shape)
+        a = self.concentration if self.concentration.shape == shape else self.concentration.expand(shape)
         wanted = gradient_possible(a)
         x = _shares(log_standard_gamma(a.detach() if wanted else a, generator))
         x = moved_inside(x, torch.finfo(a.dtype).tiny)

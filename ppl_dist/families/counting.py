@@ -13,12 +13,13 @@ from torch.nn.functional import logsigmoid
 
 from ..shapes import broadcast_shapes
 from ..special import betainc, betaincc, log_betainc, log_betaincc
-from ..values import extremes
+from ..values import extremes, highest
 
 __all__ = [
     "Successes",
     "count_quantile",
     "expected_log_choices",
+    "expected_log_factorials",
     "log_masses",
     "log_scale_integral",
     "top_count",
@@ -39,11 +40,8 @@ def widened(*values: Tensor) -> tuple[Tensor, ...]:
 
 def widened_if_large(*values: Tensor) -> tuple[Tensor, ...]:
     """`widened`, but single precision is kept where the numbers are seen to be small."""
-    if all(value.dtype == torch.float32 for value in values):
-        seen = [extremes(value) for value in values]
-        if sum(torch.inf if pair is None else pair[1] for pair in seen) <= SMALL_COUNT:
-            return values
-    return widened(*values)
+    single = all(value.dtype == torch.float32 for value in values)
+    return values if single and sum(highest(value) for value in values) <= SMALL_COUNT else widened(*values)
 
 
 @functools.cache
@@ -72,6 +70,22 @@ def expected_log_choices(total_count: Tensor, p: Tensor, q: Tensor) -> Tensor | 
     for term in reversed(terms.unbind()):
         total = torch.addcmul(term[0] if low == high else term[which], total, ratio)
     return total * large.pow(total_count.to(torch.float64))
+
+
+def expected_log_factorials(total_count: Tensor, p: Tensor) -> Tensor | None:
+    """E[log K!] for K ~ Binomial(n, p), p of shape B + (K,); None unless n is seen to be one small number everywhere.
+
+    A polynomial in p and q = 1 - p whose coefficients are positive, by Horner's rule: nothing cancels.
+    """
+    seen = extremes(total_count)
+    if seen is None or seen[0] != seen[1] or seen[1] > SMALL_COUNT:
+        return None
+    n, q = int(seen[1]), 1 - p
+    total, power = torch.full_like(p, math.lgamma(n + 1)), torch.ones_like(p)
+    for k in range(n - 1, 1, -1):
+        power = power * q
+        total = torch.addcmul(power * (math.comb(n, k) * math.lgamma(k + 1)), total, p)
+    return total * p * p
 
 
 def unit_vectors(index: Tensor, size: int, dtype: torch.dtype) -> Tensor:

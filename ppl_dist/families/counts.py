@@ -23,13 +23,14 @@ from ..samplers import log_uniform
 from ..special import log1mexp
 from ..special.elementary import horner
 from ..tables import listed
-from ..values import extremes
+from ..values import extremes, highest
 from .counting import Successes, expected_log_choices, log_scale_integral, widened_if_large
 
 __all__ = ["Binomial", "GammaPoisson", "Geometric", "NegativeBinomial"]
 
 
 LONG = 1000  # entries from which fewer passes are worth more kernels
+BLOCK = 2**15  # entries
 MODERATE = 8.0
 # lgamma(z) - ((z - 1/2) log z - z + log(2 pi)/2) by powers of 1/z, beyond the first; for z >= 1 it is off by 7e-8
 STIRLING_FIT = (0.083333267, 4.6804936e-06, -0.0028292565, 0.00018862145, 0.00058281571, -0.0002187255)
@@ -98,12 +99,10 @@ class Geometric(Successes, Distribution):
 
     def entropy(self) -> Tensor:
         p = self.probs
-        if p.numel() < LONG:
-            entropy: Tensor = (torch.special.entr(p) + torch.special.entr(self._failure())) / p
-            return entropy
-        seen, log_q = extremes(p), self._log_failure()
-        if seen is None or not seen[1] < 1:
-            log_q = log_q.clamp(min=torch.finfo(p.dtype).min)  # finite: at p = 1 it is multiplied by 0
+        if highest(p) < 0.95:  # -log(q)/p - logit(p), whose terms cancel near 1
+            minus_p = -p
+            return minus_p.log1p().div_(minus_p).sub_(p.logit())
+        log_q = self._log_failure().clamp(min=torch.finfo(p.dtype).min)  # finite: at p = 1 it is multiplied by 0
         return torch.addcmul(p.reciprocal().log(), self._failure() / p, log_q, value=-1)
 
 
@@ -226,15 +225,25 @@ class NegativeBinomial(Successes, Distribution):
         return torch.poisson(rate, generator=generator)
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        total, k = widened_if_large(self.total_count, x)
         seen = extremes(self.total_count)
         moderate = seen is not None and seen[0] >= 0.1 and seen[1] <= MODERATE
-        if moderate and total.dtype != x.dtype == torch.float32 and x.numel() >= LONG:
-            return self._log_mass_of_long_counts(x)
+        if moderate and self.total_count.dtype == x.dtype == torch.float32 and x.numel() >= LONG:
+            return self._in_blocks(x) if x.shape == self._batch_shape else self._log_mass_of_long_counts(x)
+        total, k = widened_if_large(self.total_count, x)
         # any will do where k = 0; r = 0 would give inf - inf
         r = total if seen is not None and seen[0] > 0 else torch.where(k == 0, 1.0, total)
         log_mass = self._trials(k, total) + (k + r).lgamma() - (k + 1).lgamma() - r.lgamma()
         return log_mass.to(torch.promote_types(x.dtype, self.total_count.dtype))
+
+    def _in_blocks(self, k: Tensor) -> Tensor:
+        """`_log_mass_of_long_counts`, whose many intermediate results stay in the cache of the processor."""
+        name = "logits" if "logits" in self.__dict__ else "probs"
+        blocks = (v.flatten().split(BLOCK) for v in (k, self.total_count, self._given()))  # type: ignore[no-untyped-call]  # torch's gap
+        parts = [
+            NegativeBinomial(total, **{name: given}, validate_args=False)._log_mass_of_long_counts(counts)
+            for counts, total, given in zip(*blocks, strict=True)
+        ]
+        return torch.cat(parts).view(k.shape)
 
     def _log_mass_of_long_counts(self, k: Tensor) -> Tensor:
         """In single precision, for moderate r: with Stirling's formula for lgamma(k + r) - lgamma(k + 1).

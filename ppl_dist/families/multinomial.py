@@ -13,8 +13,9 @@ from ..distribution import Distribution
 from ..param import Param, param
 from ..samplers import log_standard_gamma
 from ..special import log_beta
+from ..values import lowest
 from .categorical import Categories, inverted
-from .counting import log_masses, unit_vectors, widened
+from .counting import expected_log_factorials, log_masses, unit_vectors, widened, widened_if_large
 from .counts import Binomial
 from .finite import BetaBinomial
 
@@ -84,6 +85,13 @@ def _split(total_count: Tensor, weights: Tensor, shape: torch.Size, generator: t
     return counts[..., :k]
 
 
+def _log_powers(x: Tensor, given: Tensor, is_log: bool) -> Tensor:
+    """x log p, and 0 with its derivative where x = 0, for `given` p or log p."""
+    if lowest(given) > (-torch.inf if is_log else 0):
+        return x * (given if is_log else given.log())
+    return x * torch.where(x == 0, 0.0, given) if is_log else torch.xlogy(x, given + (x == 0))
+
+
 class Multinomial(Categories, Counting):
     """Multinomial(total_count n, probs p, or logits):  mass  n! prod_k p_k**x_k / x_k!,  x_k >= 0, sum x_k = n.
 
@@ -100,12 +108,9 @@ class Multinomial(Categories, Counting):
         return draw_counts(self.total_count, self.probs, shape, generator)
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        state, dtype = self.__dict__, torch.promote_types(x.dtype, self.total_count.dtype)
-        n, x = widened(self.total_count, x)
-        if "logits" in state:
-            terms = x * torch.where(x == 0, 0.0, state["logits"])
-        else:
-            terms = torch.xlogy(x, state["probs"] + (x == 0))
+        dtype = torch.promote_types(x.dtype, self.total_count.dtype)
+        n, x = widened_if_large(self.total_count, x)
+        terms = _log_powers(x, self._given(), "logits" in self.__dict__)
         log_mass = (n + 1).lgamma() + (terms - (x + 1).lgamma()).sum(-1)
         # the constraint, as torch has it, lets smaller sums through; they have no mass
         return torch.where(x.sum(-1) == n, log_mass, -torch.inf).to(dtype)
@@ -130,11 +135,12 @@ class Multinomial(Categories, Counting):
 
     def entropy(self) -> Tensor:
         n, probs = self.total_count, self.probs
-        counts = Binomial(n.unsqueeze(-1), probs, validate_args=False)
-        log_mass = log_masses(counts)
-        k = torch.arange(len(log_mass), dtype=n.dtype, device=n.device).reshape((-1,) + (1,) * (log_mass.dim() - 1))
-        spread = (log_mass.exp() * (k + 1).lgamma()).sum(0) + n.unsqueeze(-1) * torch.special.entr(probs)
-        entropy: Tensor = spread.sum(-1) - (n + 1).lgamma()
+        expected = expected_log_factorials(n, probs)
+        if expected is None:
+            log_mass = log_masses(Binomial(n.unsqueeze(-1), probs, validate_args=False))
+            k = torch.arange(len(log_mass), dtype=n.dtype, device=n.device).reshape((-1,) + (1,) * probs.dim())
+            expected = (log_mass.exp() * (k + 1).lgamma()).sum(0)
+        entropy: Tensor = (expected + n.unsqueeze(-1) * torch.special.entr(probs)).sum(-1) - (n + 1).lgamma()
         return entropy
 
 
