@@ -9,22 +9,33 @@ import torch
 from torch import Tensor
 
 from ..families.chi2 import InverseGamma
-from ..families.extreme import Gumbel, Pareto, Weibull
+from ..families.extreme import EULER, Gumbel, Pareto, Weibull
 from ..families.gamma import Exponential, Gamma
 from ..families.laplace import Laplace, Logistic
 from ..families.normal import HALF_LOG_2PI, HalfNormal, Normal
 from ..families.uniform import Uniform
 from ..special import expm1mx, lgamma_excess, log_excess, log_ndtr, log_quotient, ndtr
-from .registry import kl_divergence, register_kl
+from .positive import gammas, rates
+from .registry import register_kl
+from .settle import TERMS, settle
 
 __all__: list[str] = []
 
 
 @register_kl(Laplace, Laplace)
 def _laplace_laplace(p: Laplace, q: Laplace) -> Tensor:
-    gap = (p.loc - q.loc).abs()
-    # E|x - n| = gap + s exp(-gap/s); for d = gap/s and r = s/t, r (exp(-d) - 1 + d) and r - 1 - log r
-    return p.scale / q.scale * expm1mx(-gap / p.scale) + log_excess(q.scale, p.scale)
+    return settle(_plain_laplace, _near_laplace, p.loc - q.loc, p.scale, q.scale, everywhere=False)
+
+
+def _plain_laplace(gap: Tensor, s: Tensor, t: Tensor) -> Tensor:
+    # E|x - n| = gap + s exp(-gap/s)
+    d, more = gap.abs() / s, t - s
+    return torch.addcmul((more / s).log1p() - more / t, s / t, torch.expm1(-d) + d)
+
+
+def _near_laplace(gap: Tensor, s: Tensor, t: Tensor) -> Tensor:
+    # for d = gap/s and r = s/t, r (exp(-d) - 1 + d) and r - 1 - log r
+    return s / t * expm1mx(-gap.abs() / s) + log_excess(t, s)
 
 
 @register_kl(Logistic, Laplace)
@@ -58,14 +69,26 @@ def _to_gumbel(p: Any, q: Gumbel, log_mean_exp: Tensor) -> Tensor:
 
 @register_kl(Gumbel, Gumbel)
 def _gumbel_gumbel(p: Gumbel, q: Gumbel) -> Tensor:
-    # exp(-x / t) under p has the mean exp(-m / t) G(1 + s / t)
-    r = p.scale / q.scale
-    return _extremes(r, torch.lgamma(1 + r) - (p.loc - q.loc) / q.scale)
+    return settle(_plain_gumbel, _near_gumbel, p.loc - q.loc, p.scale, q.scale, far=TERMS)
 
 
-def _extremes(r: Tensor, log_mean: Tensor) -> Tensor:
-    """KL of Gumbel laws with the quotient r of scales, from log E[exp(-z)] of the right one's z: two excesses."""
-    return lgamma_excess(torch.ones_like(r), r) + expm1mx(log_mean)
+def _plain_gumbel(gap: Tensor, s: Tensor, t: Tensor) -> Tensor:
+    return _plain_extremes(s / t, gap / t)
+
+
+def _near_gumbel(gap: Tensor, s: Tensor, t: Tensor) -> Tensor:
+    return _near_extremes(s / t, gap / t)
+
+
+def _plain_extremes(r: Tensor, z: Tensor) -> Tensor:
+    """KL of Gumbel laws with the quotient r of scales and the gap z of locs in units of the right scale."""
+    tail = torch.expm1(torch.lgamma(1 + r) - z) + z
+    return torch.add(tail - r.log(), r - 1, alpha=EULER)
+
+
+def _near_extremes(r: Tensor, z: Tensor) -> Tensor:
+    """Two excesses, the second of log E[exp(-x)] = lgamma(1 + r) - z."""
+    return lgamma_excess(torch.ones_like(r), r) + expm1mx(torch.lgamma(1 + r) - z)
 
 
 @register_kl(Normal, Gumbel)
@@ -119,7 +142,15 @@ def _weibull_weibull(p: Weibull, q: Weibull) -> Tensor:
 
 
 def _weibulls(s: Tensor, k: Tensor, t: Tensor, m: Tensor) -> Tensor:
-    return _extremes(m / k, m * log_quotient(s, t) + torch.lgamma(1 + m / k))
+    return settle(_plain_weibulls, _near_weibulls, s, k, t, m, far=TERMS)
+
+
+def _plain_weibulls(s: Tensor, k: Tensor, t: Tensor, m: Tensor) -> Tensor:
+    return _plain_extremes(m / k, m * (t / s).log())
+
+
+def _near_weibulls(s: Tensor, k: Tensor, t: Tensor, m: Tensor) -> Tensor:
+    return _near_extremes(m / k, -m * log_quotient(s, t))
 
 
 @register_kl(Weibull, Exponential)
@@ -134,8 +165,8 @@ def _exponential_weibull(p: Exponential, q: Weibull) -> Tensor:
 
 @register_kl(Pareto, Pareto)
 def _pareto_pareto(p: Pareto, q: Pareto) -> Tensor:
-    contained = q.scale <= p.scale
-    return torch.where(contained, log_excess(p.alpha, q.alpha) + q.alpha * log_quotient(p.scale, q.scale), torch.inf)
+    value = torch.addcmul(rates(p.alpha, q.alpha), q.alpha, log_quotient(p.scale, q.scale))
+    return torch.where(q.scale <= p.scale, value, torch.inf)
 
 
 @register_kl(Uniform, Pareto)
@@ -150,4 +181,4 @@ def _uniform_pareto(p: Uniform, q: Pareto) -> Tensor:
 
 @register_kl(InverseGamma, InverseGamma)
 def _inversegamma_inversegamma(p: InverseGamma, q: InverseGamma) -> Tensor:
-    return kl_divergence(p.base_dist, q.base_dist)  # x -> 1/x is a bijection
+    return gammas(p.concentration, p.rate, q.concentration, q.rate)  # x -> 1/x is a bijection

@@ -14,7 +14,7 @@ from ..families.multinomial import Multinomial
 from ..families.onehot import OneHotCategorical
 from ..families.poisson import Poisson
 from ..shapes import broadcast_shapes
-from .discrete import excess_mass, trial
+from .discrete import categories, excess_mass, trial
 from .registry import kl_divergence, register_kl, require_equal_events
 
 __all__: list[str] = []
@@ -96,7 +96,7 @@ def _uniform_uniform(p: DiscreteUniform, q: DiscreteUniform) -> Tensor:
 @register_kl(OneHotCategorical, OneHotCategorical)
 def _onehot_onehot(p: Any, q: Any) -> Tensor:
     require_equal_events(p, q)
-    return excess_mass(p.logits, q.logits).sum(-1)
+    return categories(p.logits, q.logits)
 
 
 @register_kl(Multinomial, Multinomial)

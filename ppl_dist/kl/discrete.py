@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from ..combine.masked import MaskedDistribution
 from ..distribution import Distribution
@@ -18,7 +19,9 @@ from ..families.poisson import Poisson
 from ..shapes import broadcast_shapes
 from ..special import deviance, expm1mx
 from ..validation import validating
+from ..values import extremes
 from .registry import register_kl
+from .settle import Formula, settle
 
 __all__: list[str] = []
 
@@ -48,26 +51,62 @@ def excess_mass(log_p: Tensor, log_q: Tensor) -> Tensor:
     return torch.where(occurs, value, q)
 
 
+@register_kl(Bernoulli, Bernoulli)
 def trial(p: Any, q: Any) -> Tensor:
     """KL of one trial of two families with `probs` or `logits`: the terms of success and of failure."""
-    one, zero = torch.ones_like(p._given()), torch.zeros_like(p._given())
-    sides = ((one, zero), (zero, one))
-    success, failure = (excess_mass(p._trials(*k), q._trials(*k)) for k in sides)
-    return success + failure
+    left, right = "logits" in p.__dict__, "logits" in q.__dict__
+    plain, careful = _TRIALS[left, right]
+    return settle(plain, careful, p._given(), q._given(), everywhere=False)
 
 
-@register_kl(Bernoulli, Bernoulli)
-def _bernoulli_bernoulli(p: Bernoulli, q: Bernoulli) -> Tensor:
-    success, failure = (excess_mass(*(d._log_prob(torch.full_like(d.probs, k)) for d in (p, q))) for k in (1.0, 0.0))
-    return success + failure
+def _log_chances(given: Tensor, *, logits: bool) -> tuple[Tensor, Tensor]:
+    return (logsigmoid(given), logsigmoid(-given)) if logits else (given.log(), (-given).log1p())
+
+
+def _trial_formulas(left: bool, right: bool) -> tuple[Formula, Formula]:
+    def plain(given: Tensor, other: Tensor) -> Tensor:
+        # p (exp(u) - 1 - u) for the gap u of log chances: its rounding, which is first order, comes multiplied by u
+        if left and right:
+            p, rest = given.sigmoid(), (-given).sigmoid()
+            u = logsigmoid(other) - logsigmoid(given)
+            v = u - (other - given)
+        else:
+            p, rest = (given.sigmoid(), (-given).sigmoid()) if left else (given, 1 - given)
+            (a, b), (c, d) = _log_chances(given, logits=left), _log_chances(other, logits=right)
+            u, v = c - a, d - b
+        return torch.addcmul(p * (u.expm1() - u), rest, v.expm1() - v)
+
+    def careful(given: Tensor, other: Tensor) -> Tensor:
+        (a, b), (c, d) = _log_chances(given, logits=left), _log_chances(other, logits=right)
+        return excess_mass(a, c) + excess_mass(b, d)
+
+    return plain, careful
+
+
+_TRIALS = {(left, right): _trial_formulas(left, right) for left in (True, False) for right in (True, False)}
 
 
 @register_kl(Categorical, Categorical)
 def _categorical_categorical(p: Categorical, q: Categorical) -> Tensor:
     """Infinite where p counts further than q."""
     log_p, log_q = p.logits, q.logits
-    width = max(log_p.shape[-1], log_q.shape[-1])
-    log_p, log_q = (torch.nn.functional.pad(v, (0, width - v.shape[-1]), value=-torch.inf) for v in (log_p, log_q))
+    if log_p.shape[-1] != log_q.shape[-1]:
+        width = max(log_p.shape[-1], log_q.shape[-1])
+        log_p, log_q = (torch.nn.functional.pad(v, (0, width - v.shape[-1]), value=-torch.inf) for v in (log_p, log_q))
+    return categories(log_p, log_q)
+
+
+def categories(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL of laws over the categories along the last dimension, by their log masses."""
+    return settle(_plain_categories, _near_categories, log_p, log_q, everywhere=False)
+
+
+def _plain_categories(log_p: Tensor, log_q: Tensor) -> Tensor:
+    u = log_q - log_p
+    return (log_p.exp() * (u.expm1() - u)).sum(-1)
+
+
+def _near_categories(log_p: Tensor, log_q: Tensor) -> Tensor:
     return excess_mass(log_p, log_q).sum(-1)
 
 
@@ -118,6 +157,16 @@ for _wide in UNBOUNDED:
 
 @register_kl(Poisson, Poisson)
 def _poisson_poisson(p: Poisson, q: Poisson) -> Tensor:
-    positive = q.rate > 0
-    value = deviance(p.rate, torch.where(positive, q.rate, 1.0))
-    return torch.where(positive, value, torch.where(p.rate > 0, torch.inf, 0.0))
+    seen = extremes(p.rate)
+    scale = 1.0 if seen is None else seen[1]
+    return settle(_plain_poisson, _near_poisson, p.rate, q.rate, scale=scale, everywhere=False)
+
+
+def _plain_poisson(x: Tensor, m: Tensor) -> Tensor:
+    return torch.addcmul(m - x, x, ((x - m) / m).log1p())
+
+
+def _near_poisson(x: Tensor, m: Tensor) -> Tensor:
+    positive = m > 0
+    value = deviance(x, torch.where(positive, m, 1.0))
+    return torch.where(positive, value, torch.where(x > 0, torch.inf, 0.0))

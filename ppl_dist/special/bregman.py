@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..values import extremes
 from .elementary import horner, log_ratio_excess
 
 __all__ = ["binet_excess", "expm1mx", "lgamma_excess", "log_excess", "log_quotient", "trigamma"]
@@ -32,6 +33,9 @@ def expm1mx(x: Tensor) -> Tensor:
 def log_quotient(x: Tensor, m: Tensor) -> Tensor:
     """log(x/m) for x, m > 0, to full relative accuracy near x = m."""
     gap = (x - m) / m
+    seen = extremes(gap)
+    if seen is not None and seen[0] > -0.5:
+        return gap.log1p()
     return torch.where(gap > -0.5, gap.clamp(min=-0.5).log1p(), (x / m).log())
 
 
@@ -66,15 +70,23 @@ def binet_excess(a: Tensor, c: Tensor, gap: Tensor) -> Tensor:
     Small arguments are first raised by lgamma(x) = lgamma(x+1) - log x.
     """
     a, c, gap = torch.broadcast_tensors(a, c, gap)  # type: ignore[no-untyped-call]  # torch's gap
-    large = torch.minimum(a, c) >= _FROM
+    smaller = torch.minimum(a, c)
+    seen = extremes(smaller)
+    if seen is not None and seen[0] >= _FROM:
+        return _stirling_excess(a, c, gap)
+    large = smaller >= _FROM
     low_a, low_c = torch.where(large, 1.0, a), torch.where(large, 1.0, c)
     low_gap = torch.where(large, 0.0, gap)
     high_a, high_c = low_a + _FROM, low_c + _FROM
     steps = torch.arange(_FROM, dtype=a.dtype, device=a.device)
     logs = log_ratio_excess(low_c.unsqueeze(-1) + steps, low_a.unsqueeze(-1) + steps, low_gap.unsqueeze(-1)).sum(-1)
     raised = _main_excess(high_a, high_c, low_gap) - _main_excess(low_a, low_c, low_gap) - logs
-    u, v = torch.where(large, a, high_a).reciprocal(), torch.where(large, c, high_c).reciprocal()
-    return (gap * u) * (gap * v) * _powers_excess(u, v) + raised
+    return _stirling_excess(torch.where(large, a, high_a), torch.where(large, c, high_c), gap) + raised
+
+
+def _stirling_excess(a: Tensor, c: Tensor, gap: Tensor) -> Tensor:
+    u, v = a.reciprocal(), c.reciprocal()
+    return (gap * u) * (gap * v) * _powers_excess(u, v)
 
 
 def lgamma_excess(a: Tensor, c: Tensor) -> Tensor:

@@ -152,6 +152,34 @@ def test_relative_accuracy_in_single_precision(family: type[Distribution]) -> No
     assert_close(got, [formula(*map(mp.mpf, row)) for row in given], 2e-4, found, slack)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("family", [dist.Gamma, dist.Beta, dist.Normal, dist.Laplace, dist.Gumbel, dist.Weibull])
+def test_a_long_batch_is_as_accurate_as_its_double(family: type[Distribution], dtype: torch.dtype) -> None:
+    """Entries that are picked out to be computed again, and their gradients, at their places."""
+    p = torch.linspace(1.0, 3.0, 5000, dtype=dtype).requires_grad_()
+    q = torch.linspace(3.0, 1.0, 5000, dtype=dtype)
+    value = kl_divergence(family(p, p), family(q, q))
+    for i in (0, 100, 2450, 2499, 2530, 4999):
+        left, right = p[i].detach().double().requires_grad_(), q[i].double()
+        exact = kl_divergence(family(left, left), family(right, right))
+        assert value[i].item() == pytest.approx(exact.item(), rel=2e-4 if dtype == torch.float32 else 1e-8)
+        slope = torch.autograd.grad(exact, left)[0].item()
+        got = torch.autograd.grad(value[i], p, retain_graph=True)[0][i].item()
+        assert got == pytest.approx(slope, rel=2e-4, abs=1e-5 if dtype == torch.float32 else 1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scales_many_magnitudes_apart(dtype: torch.dtype) -> None:
+    one, large = (torch.tensor(v, dtype=dtype) for v in (1.0, 1e18))
+    log = 18 * 2.302585092994046
+    for family in (dist.Exponential, dist.Poisson):
+        assert kl_divergence(family(one), family(large)).item() == pytest.approx(1e18)
+    assert kl_divergence(dist.Exponential(large), dist.Exponential(one)).item() == pytest.approx(log - 1)
+    assert kl_divergence(dist.Laplace(one, one), dist.Laplace(one, large)).item() == pytest.approx(log - 1)
+    assert kl_divergence(dist.Normal(one, one), dist.Normal(one, large)).item() == pytest.approx(log - 0.5)
+    assert kl_divergence(dist.Normal(one, large), dist.Normal(one, one)).item() == pytest.approx(5e35)
+
+
 def test_beta_and_gamma_at_large_concentrations() -> None:
     """The measured defect of torch: 69.5 instead of 2.5e-5 in single precision."""
     for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
