@@ -108,7 +108,7 @@ def log_standard_gamma(concentration: Tensor, generator: torch.Generator | None)
     log G(a) = log G(a + 1) + log(U) / a: Marsaglia and Tsang (2000), "A simple method for generating gamma
     variables", section 6. Drawn directly, most of the draws are zero for concentrations below 1e-2.
     """
-    log_raised = torch._standard_gamma(concentration + 1, generator=generator).log_()
+    log_raised = torch._standard_gamma(concentration + 1, generator=generator).log()  # its backward reads the draw
     log_u = log_uniform(concentration.shape, concentration, generator)
     add = log_raised.addcdiv_ if plainly_eager() else log_raised.addcdiv
     return add(log_u, concentration)

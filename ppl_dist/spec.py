@@ -131,7 +131,7 @@ class Spec:
         if any(events.values()):
             lines.append("    self._set_event_shape()")
         good = " and ".join(f"_holds_{n}(self.{n})" for n in names)
-        derived = [n for n in absent if self.params[n].stored]
+        derived = [n for n, p in self.params.items() if p.stored and n not in names]
         return [
             *lines,
             "    if _resolve(validate_args):",

@@ -169,6 +169,17 @@ class LowerCholesky(Constraint):
             return torch.zeros(value.shape[:-2], dtype=torch.bool, device=value.device)
         return (value.tril() == value).flatten(-2).all(-1) & (value.diagonal(dim1=-2, dim2=-1) > 0).all(-1)
 
+    def holds(self, value: Tensor) -> bool:
+        # `tril` walks through a batch of small matrices one by one: their columns are looked at instead
+        n, value = value.shape[-1], value.detach()
+        if type(self).check is not LowerCholesky.check or value.numel() < 1000 or value.shape[-2] != n or n > 4:
+            return super().holds(value)
+        total = value.sum().item()
+        if total - total != 0:  # a finite sum proves that there is no NaN
+            return super().holds(value)
+        above = any(value[..., :j, j].any().item() for j in range(1, n))
+        return not above and bool((value.diagonal(dim1=-2, dim2=-1) > 0).all().item())
+
     def feasible(self, value: Tensor) -> Tensor | float:
         return torch.eye(value.shape[-1], dtype=value.dtype, device=value.device)
 

@@ -11,6 +11,7 @@ from ..param import Param, param, static
 from ..samplers import moved_inside, standard_uniform
 from ..special import exprel, log1prel
 from ..special.elementary import horner
+from ..values import gradient_possible
 
 __all__ = ["ContinuousBernoulli"]
 
@@ -74,6 +75,9 @@ class ContinuousBernoulli(Distribution):
         s, turned = self._tilt()
         u = standard_uniform(shape, s, generator)
         grown = u * torch.expm1(s)
+        if not gradient_possible(s):
+            x = torch.where(s == 0, u, grown.log1p() / s)
+            return moved_inside(torch.where(turned, 1 - x, x), 0.0, 1.0)
         x = u * exprel(s) * log1prel(grown)
         return moved_inside(torch.where(turned, 1 - x, x), 0.0, 1.0)
 

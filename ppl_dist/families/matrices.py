@@ -66,7 +66,8 @@ def squared_distance(factor: Tensor, gap: Tensor) -> Tensor:
 
 def log_diagonal_sum(factor: Tensor) -> Tensor:
     """Half the log determinant of F F^T, for a triangular F with a positive diagonal."""
-    return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    # the library's logarithm takes strided entries one at a time
+    return factor.diagonal(dim1=-2, dim2=-1).contiguous().log().sum(-1)
 
 
 def _factor(matrix: Tensor) -> Tensor:

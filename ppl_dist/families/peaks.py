@@ -11,8 +11,9 @@ from torch import Tensor
 from ..constraints import Ray, dependent_property, positive, real
 from ..distribution import Distribution
 from ..param import Param, param
-from ..samplers import standard_exponential
+from ..samplers import log_uniform
 from ..special import exprel, log1mexp, log1prel
+from ..values import extremes
 
 __all__ = ["GeneralizedPareto"]
 
@@ -41,18 +42,31 @@ class GeneralizedPareto(Distribution):
         """The value of an exponential draw."""
         return torch.addcmul(self.loc, self.scale, e * exprel(self.concentration * e))
 
+    def _inner(self, x: Tensor) -> Tensor | None:
+        """e at x, where a look shows that no entry lies at the upper end of the support."""
+        z = (x - self.loc) / self.scale
+        e = z * log1prel(self.concentration * z)
+        seen = extremes(e)
+        return e if seen is not None and seen[1] < torch.inf else None
+
     def _exponential(self, x: Tensor) -> Tensor:
         """e at x; infinite, without a gradient, at the upper end of the support."""
+        inner = self._inner(x)
+        if inner is not None:
+            return inner
         z = (x - self.loc) / self.scale
         grown = self.concentration * z
         end = (grown <= -1) | (z == torch.inf)
         return torch.where(end, torch.inf, z * log1prel(torch.where(end, 0.0, grown)))
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        return self._at(standard_exponential(shape, self.scale, generator))
+        return self._at(log_uniform(shape, self.scale, generator).neg_())
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        e, more = self._exponential(x), 1 + self.concentration
+        more, inner = 1 + self.concentration, self._inner(x)
+        if inner is not None:
+            return torch.addcmul(self.scale.log(), more, inner).neg()
+        e = self._exponential(x)
         end = e == torch.inf
         # at the upper end the density is 0, 1/s or infinite, as 1 + c is above, at or below 0
         return torch.where(end, torch.xlogy(more.detach(), 0.0), -more * torch.where(end, 0.0, e)) - self.scale.log()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,7 @@ from .symmetric import SymmetricLocationScale
 __all__ = ["FisherSnedecor", "StudentT"]
 
 MANY = 1e18  # degrees of freedom that are as good as infinitely many
+MODERATE = 20.0  # up to here the gamma functions of neighbours do not cancel
 
 
 def _chi_square_mean(df: Tensor, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
@@ -76,6 +79,11 @@ class StudentT(SymmetricLocationScale):
         return torch.where(finite, value, torch.where(df > 1, torch.inf, torch.nan))
 
     def entropy(self) -> Tensor:
+        seen = extremes(self.df)
+        if seen is not None and seen[1] < MODERATE:
+            half, up = 0.5 * self.df, 0.5 * self.df + 0.5
+            spread = torch.lgamma(half) - torch.lgamma(up) + 0.5 * (math.pi * self.df).log() + self.scale.log()
+            return torch.addcmul(spread, up, torch.digamma(up) - torch.digamma(half))
         half = 0.5 * self.df.clamp(max=MANY)
         # (n + 1)/2 (digamma((n+1)/2) - digamma(n/2)), less the log normaliser
         rise = (half + 0.5) * half_step_slope(half) + 0.25 / half

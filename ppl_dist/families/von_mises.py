@@ -12,11 +12,13 @@ from ..distribution import Distribution
 from ..param import Param, param
 from ..special.gamma import exp_of
 from ..special.von_mises import concentration_slope, length_deficit, log_i0e, log_tails, quantile
+from ..values import plainly_eager
 
 __all__ = ["VonMises"]
 
 LOG_2PI = math.log(2 * math.pi)
 PROPOSALS = 16  # a draw with none accepted, 3e-8 of them at most, keeps its first
+MANY = 1000  # entries: fewer are drawn faster all at once
 
 
 def _wrap(angle: Tensor) -> Tensor:
@@ -32,14 +34,33 @@ def _standard(k: Tensor, shape: torch.Size, generator: torch.Generator | None) -
     simulation of the von Mises distribution".
     """
     share = 1 + (torch.hypot(2 * k, torch.ones_like(k)) + 2 * k).reciprocal()  # 4 k q
-    many = torch.Size([PROPOSALS, *shape])
-    noise = torch.rand(torch.Size([2, *many]), dtype=k.dtype, device=k.device, generator=generator)
+    if k.is_cpu and shape.numel() >= MANY and plainly_eager():
+        return _by_rounds(k.expand(shape).flatten(), share.expand(shape).flatten(), generator).reshape(shape)
+    tangent, accepted = _proposals(k, share, torch.Size([PROPOSALS, *shape]), generator)
+    first = accepted.to(torch.uint8).argmax(0, keepdim=True)
+    return 2 * tangent.gather(0, first).squeeze(0).atan()
+
+
+def _proposals(k: Tensor, share: Tensor, shape: torch.Size, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """The tangents g c of half the angles, and which of them are accepted."""
+    noise = torch.rand(torch.Size([2, *shape]), dtype=k.dtype, device=k.device, generator=generator)
     tangent = (math.pi * (noise[0] - 0.5)).tan() * (1 + 4 * k / share).rsqrt()
     square = tangent.square()
     w = 2 * k * (square / (1 + square)) + (0.5 * share - 1)
-    accepted = noise[1] < (1 + w) * (-w).exp()
-    first = accepted.to(torch.uint8).argmax(0, keepdim=True)
-    return 2 * tangent.gather(0, first).squeeze(0).atan()
+    return tangent, noise[1] < (1 + w) * (-w).exp()
+
+
+def _by_rounds(k: Tensor, share: Tensor, generator: torch.Generator | None) -> Tensor:
+    """The same, where the entries without an accepted draw can be counted: only those are drawn again."""
+    tangent, accepted = _proposals(k, share, k.shape, generator)
+    left = accepted.logical_not().nonzero().squeeze(-1)
+    for _ in range(PROPOSALS - 1):
+        if not left.numel():
+            break
+        again, accepted = _proposals(k[left], share[left], left.shape, generator)
+        tangent[left[accepted]] = again[accepted]
+        left = left[~accepted]
+    return 2 * tangent.atan()
 
 
 class VonMises(Distribution):

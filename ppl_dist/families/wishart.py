@@ -16,6 +16,7 @@ from ..distribution import Distribution
 from ..param import Param, param
 from ..shapes import unexpanded
 from ..special.elementary import horner
+from ..values import extremes
 from . import matrices
 from .matrices import chi_normal_factor, gram, log_diagonal_sum
 
@@ -47,6 +48,9 @@ def _half_powers(n: int, like: Tensor) -> Tensor:
 
 def _series(half: Tensor, coefficients: tuple[float, ...], direct: Tensor) -> Tensor:
     """c_0 / a + c_1 / a^3 + ... for large a, where the terms of the direct form cancel; to 2e-12 absolute."""
+    seen = extremes(half)
+    if seen is not None and seen[1] < 12:
+        return direct
     large = half >= 12
     inverse = torch.where(large, half, 12.0).reciprocal()
     return torch.where(large, inverse * horner(inverse * inverse, coefficients), direct)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..values import gradient_possible
+
 _LOG_2 = math.log(2.0)
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -114,6 +116,8 @@ def exprel(x: Tensor) -> Tensor:
 
     Near 0 it is e^(x/2) sinh(h)/h for h = x/2.
     """
+    if not gradient_possible(x):
+        return (torch.expm1(x) / x).masked_fill_(x == 0, 1.0)
     small = x.abs() < 0.1
     near, far = torch.where(small, 0.5 * x, 0.0), torch.where(small, 1.0, x)
     square = near * near
@@ -126,6 +130,8 @@ def log1prel(x: Tensor) -> Tensor:
 
     Near 0 it is 2 artanh(r)/x for r = x/(2 + x).
     """
+    if not gradient_possible(x):
+        return (torch.log1p(x) / x).masked_fill_(x == 0, 1.0)
     small = x.abs() < 0.05
     near, far = torch.where(small, x, 0.0), torch.where(small, 1.0, x)
     inverse = 1 / (2 + near)

@@ -16,6 +16,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..values import extremes
 from .beta import log_betainc
 from .elementary import horner
 from .normal import ndtri_exp
@@ -34,8 +35,16 @@ _HALF_STEP = (-1 / 8, 1 / 192, -1 / 640, 17 / 14336, -31 / 18432, 691 / 180224)
 _HALF_STEP_FROM = 10.0
 
 
+def _low(a: Tensor) -> bool:
+    """Whether a look shows that no entry needs the series."""
+    seen = extremes(a)
+    return seen is not None and seen[1] < _HALF_STEP_FROM
+
+
 def half_step(a: Tensor) -> Tensor:
     """lgamma(a + 1/2) - lgamma(a) - log(a)/2, which goes to 0; the difference loses all digits for large a."""
+    if _low(a):
+        return torch.lgamma(a + 0.5) - torch.lgamma(a) - 0.5 * torch.log(a)
     large = a >= _HALF_STEP_FROM
     inverse = 1 / torch.where(large, a, _HALF_STEP_FROM)
     series = inverse * horner(inverse * inverse, _HALF_STEP)
@@ -45,6 +54,8 @@ def half_step(a: Tensor) -> Tensor:
 
 def half_step_slope(a: Tensor) -> Tensor:
     """The derivative of `half_step`: digamma(a + 1/2) - digamma(a) - 1/(2 a)."""
+    if _low(a):
+        return torch.digamma(a + 0.5) - torch.digamma(a) - 0.5 / a
     large = a >= _HALF_STEP_FROM
     inverse = 1 / torch.where(large, a, _HALF_STEP_FROM)
     square = inverse * inverse

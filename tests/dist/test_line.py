@@ -118,3 +118,11 @@ def test_von_mises_draws_move_along_the_circle() -> None:
     x = dist.VonMises(double(0.0), k).icdf(p)
     (slope,) = torch.autograd.grad(x.sum(), k)
     torch.testing.assert_close(concentration_slope(k.detach(), x.detach()), slope, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("concentration", [1e-3, 0.7, 9.0])
+def test_von_mises_in_large_batches(concentration: float) -> None:
+    k = torch.full((20_000,), concentration)
+    few, many = dist.VonMises(0.3, k[:10].double()), dist.VonMises(0.3, k)
+    assert torch.allclose(many.log_prob(torch.tensor(1.0)), few.log_prob(torch.tensor(1.0))[0].float(), atol=1e-6)
+    assert_mean((many.sample() - 0.3).cos().numpy(), 1 - few.variance[0].item())

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import ppl_dist as dist
-from ppl_dist import Distribution
+from ppl_dist import Distribution, constraints
 
 
 @pytest.mark.parametrize("family", [dist.Wishart, dist.InverseWishart])
@@ -99,8 +99,24 @@ def test_a_thin_factor_of_another_size_is_an_error() -> None:
 
 
 def test_what_a_family_keeps_for_itself_is_no_parameter() -> None:
-    d = dist.LowRankMultivariateNormal(torch.zeros(2), torch.ones(2, 1), torch.ones(2)).expand((3,))
+    d = dist.LowRankMultivariateNormal(torch.zeros(2), torch.ones(2, 1), torch.ones(2))
+    assert "inner_tril" in vars(d)
+    d = d.expand((3,))
     assert d.inner_tril.shape == (3, 1, 1)
     assert "inner_tril" not in repr(d) and "inner_tril" not in d.arg_constraints
     with pytest.raises(TypeError, match="inner_tril"):
         type(d)(d.loc, d.cov_factor, d.cov_diag, inner_tril=d.inner_tril)
+
+
+@pytest.mark.parametrize("place", [(7, 0, 1), (7, 0, 2), (7, 1, 2), (7, 0, 0), (7, 2, 2), (7, 2, 0)])
+@pytest.mark.parametrize("bad", [2.0, -1.0, 0.0, math.nan, math.inf])
+def test_a_large_batch_of_factors_is_judged_as_each_of_them(place: tuple[int, int, int], bad: float) -> None:
+    factors = torch.eye(3).repeat(200, 1, 1)
+    factors[place] = bad
+    assert constraints.lower_cholesky.holds(factors) == bool(constraints.lower_cholesky.check(factors).all())
+
+
+def test_draws_need_their_gamma_draws_for_the_gradient() -> None:
+    df = torch.full((4,), 3.0, requires_grad=True)
+    dist.MultivariateStudentT(df, torch.zeros(4, 2), torch.eye(2).repeat(4, 1, 1)).rsample().square().sum().backward()
+    assert df.grad is not None and df.grad.isfinite().all()
