@@ -42,8 +42,7 @@ def half_degrees(df: Tensor, n: int) -> Tensor:
 
 def _half_powers(n: int, like: Tensor) -> Tensor:
     """(n + 1 - i) / 2: the power of 1 / T_ii^2 that the density of T T^T has beside the chi-square density."""
-    top = 0.5 * (n + 1)
-    return torch.arange(top, min(top, 0.75), -0.5, dtype=like.dtype, device=like.device)
+    return torch.arange(0.5 * (n + 1), 0.5, -0.5, dtype=like.dtype, device=like.device)
 
 
 def _series(half: Tensor, coefficients: tuple[float, ...], direct: Tensor) -> Tensor:
