@@ -28,7 +28,7 @@ from .distribution_functions import DistributionFunctions
 from .param import Param, Static, static
 from .requirement import bad_parameter, describe
 from .samplers import draw_from
-from .shapes import EMPTY, NARROW, broadcast_shapes, size_of, unflatten_mask
+from .shapes import COMPLEX, EMPTY, NARROW, broadcast_shapes, size_of, unflatten_mask
 from .spec import Spec
 from .tables import is_listed
 from .values import short
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from .combine.masked import MaskedDistribution
 
 __all__ = ["Distribution"]
+
+ODD = NARROW | COMPLEX  # dtypes of values that need converting, or are none
 
 
 class Distribution(DistributionFunctions):
@@ -83,6 +85,8 @@ class Distribution(DistributionFunctions):
         own = len(declaring) > 1 or any(isinstance(v, Param | Static) for v in vars(cls).values())
         if own and "__init__" not in vars(cls):
             cls.__init__ = cls._spec.make_init(cls.__name__)  # type: ignore[method-assign]  # built from the declaration
+        elif "__init__" not in vars(cls) and cls.__init__.__code__.co_filename.startswith("<"):
+            cls.__init__ = Spec.renamed(cls.__init__, cls.__name__)  # type: ignore[method-assign]  # as above
         if own and "arg_constraints" not in vars(cls):
             constraints = dict(zip(cls._spec.names, cls._spec.constraints, strict=True))
             cls.arg_constraints = constraints  # type: ignore[method-assign,assignment]  # a constant of the family
@@ -195,7 +199,7 @@ class Distribution(DistributionFunctions):
         Raises:
             ValueError: while validation is on, `value` has a wrong shape or lies outside the support.
         """
-        if type(value) is not Tensor or value.dtype in NARROW:
+        if type(value) is not Tensor or value.dtype in ODD:
             value = self._as_value(value)
         if self._half is not None:
             return half.log_prob(self, value)
@@ -222,6 +226,8 @@ class Distribution(DistributionFunctions):
 
     def _as_value(self, value: Any) -> Tensor:
         if isinstance(value, Tensor):
+            if value.dtype in COMPLEX:
+                raise TypeError(f"{type(self).__name__}: the value must be real, got {validation.dtype_name(value)}.")
             return value.long() if value.dtype in NARROW else value
         like = self._like()
         try:
@@ -350,7 +356,11 @@ class Distribution(DistributionFunctions):
 
     def _missing(self, method: str) -> NotImplementedError:
         kind = type(self)
-        present = [name for name, hook in _OPTIONAL.items() if getattr(kind, hook) is not getattr(Distribution, hook)]
+        present = [
+            name
+            for name, hook in _OPTIONAL.items()
+            if name != method and getattr(kind, hook) is not getattr(Distribution, hook)
+        ]
         listed = f" It has: {', '.join(present)}." if self._spec.params and present else ""
         return NotImplementedError(f"{kind.__name__} has no {method}.{listed}")
 

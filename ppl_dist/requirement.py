@@ -62,4 +62,13 @@ def describe(constraint: Constraint) -> str:
         bound = constraint.lower_bound
         single = not isinstance(bound, Tensor) or bound.dim() == 0
         return f"be greater than {short(bound)}" if single else "be greater than its lower bound"
+    words_of: dict[type[Constraint], str] = {
+        c.GreaterThanEq: "at least",
+        c.LessThan: "less than",
+        c.LessThanEq: "at most",
+    }
+    if type(constraint) in words_of:
+        (limit,) = vars(constraint).values()
+        single = not isinstance(limit, Tensor) or limit.dim() == 0
+        return f"be {words_of[type(constraint)]} {short(limit) if single else 'its bound'}"
     return f"satisfy {constraint!r}"

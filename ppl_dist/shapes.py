@@ -12,6 +12,7 @@ __all__ = ["broadcast_error", "broadcast_shapes", "size_of", "sum_rightmost", "u
 EMPTY = torch.Size()
 # counts and flags whose arithmetic wraps around, or is refused: 0 - 1 is 255 in uint8
 NARROW = frozenset({torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32})
+COMPLEX = frozenset({torch.complex32, torch.complex64, torch.complex128})
 
 
 def size_of(shape: Sequence[int] | torch.Size | int) -> torch.Size:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType
 from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from . import validation
 from .constraints import Constraint, Dependent
@@ -21,6 +22,9 @@ from .construction import WIDE, as_tensors, assemble, check_relative, recheck, s
 from .param import REQUIRED, Param, Static
 
 __all__ = ["Spec"]
+
+PLAIN = frozenset({Tensor, Parameter})
+"""The types that need no conversion; other subclasses of tensors take the general path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +104,16 @@ class Spec:
         made.__annotations__ = {**dict.fromkeys(self.names, Tensor | float), "return": None}
         return made
 
+    @staticmethod
+    def renamed(init: Callable[..., None], family: str) -> Callable[..., None]:
+        """A generated constructor under the name of a family that inherits it: errors about arguments show it."""
+        made = FunctionType(init.__code__, init.__globals__, "__init__", init.__defaults__)
+        made.__qualname__, made.__annotations__ = f"{family}.__init__", init.__annotations__
+        return made
+
     def _general_body(self, scope: dict[str, Any]) -> str:
         """Tensors that need nothing done to them on a hot path per choice from the groups; all else by `assemble`."""
-        scope.update(_assemble=assemble, _Tensor=Tensor, _wide=WIDE, _resolve=validation.resolve)
+        scope.update(_assemble=assemble, _plain=PLAIN, _wide=WIDE, _resolve=validation.resolve)
         scope.update(_recheck=recheck, _check_relative=check_relative)
         given, fixed = "".join(f"{n}, " for n in self.names), "".join(f"{n}, " for n in self.static)
         params = self.params.values()
@@ -119,7 +130,7 @@ class Spec:
         events = {name: self.params[name].constraint.event_dim for name in names}
         shapes = [f"{n}.shape[:-{events[n]}]" if events[n] else f"{n}.shape" for n in names]
         tests = [f"{n} is None" for n in sorted(absent)]
-        tests += [f"type({n}) is _Tensor and {n}.dtype in _wide" for n in names]
+        tests += [f"type({n}) in _plain and {n}.dtype in _wide" for n in names]
         tests += [f"{n}.dim() >= {dims}" for n, dims in events.items() if dims]
         tests += [f"{shape} == {shapes[0]}" for shape in shapes[1:]]
         lines = [f"if {' and '.join(tests)}:"]
@@ -152,11 +163,11 @@ class Spec:
         A construction in a model happens at every site of every step; this form takes a third of the time of a
         loop over the declarations (`make bench`, families).
         """
-        scope.update(_Tensor=Tensor, _wide=WIDE, _as_tensors=as_tensors, _spread=spread, _recheck=recheck)
+        scope.update(_plain=PLAIN, _wide=WIDE, _as_tensors=as_tensors, _spread=spread, _recheck=recheck)
         scope.update(_resolve=validation.resolve, _number=torch.scalar_tensor)
         scope.update({f"_holds_{n}": p.checked.holds for n, p in self.params.items()})
         names = ", ".join(self.names)
-        kinds = " or ".join(f"type({n}) is not _Tensor or {n}.dtype not in _wide" for n in self.names)
+        kinds = " or ".join(f"type({n}) not in _plain or {n}.dtype not in _wide" for n in self.names)
         first, *others = self.names
         numbers = " and ".join(f"type({n}) is float" for n in self.names)
         made = "".join(f"_number({n}), " for n in self.names)

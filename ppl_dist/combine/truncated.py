@@ -8,7 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import validation
+from ..constraints import GreaterThan, GreaterThanEq, LessThan, LessThanEq
 from ..constraints.scalar import bounds_of
+from ..requirement import bad_parameter
 from ..samplers import moved_inside, standard_uniform
 from ..special.quadrature import tanh_sinh
 from ..tables import listed
@@ -49,6 +52,20 @@ class Truncated(Bounded):
     @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]  # a fact of the instance here
         return self.base_dist.is_discrete and hasattr(self.support, "upper_bound")
+
+    def _check_ends(self) -> None:
+        super()._check_ends()
+        base = self.base_dist
+        lower, upper = bounds_of(base.support)
+        first, last = self._kept()
+        above, below = (GreaterThanEq, LessThanEq) if base.is_discrete else (GreaterThan, LessThan)
+        for end, value, constraint in (
+            ("low", first, below(upper)),
+            ("high", last, above(lower)),
+            ("high", last, above(lower if first is None else first)),
+        ):
+            if value is not None and validation.holds(constraint, value) is False:
+                raise bad_parameter(self, end, constraint, value)
 
     def _limits(self) -> tuple[Tensor | None, Tensor | None]:
         """The law is the base's on low < x <= high; below the first count lies the count before it."""

@@ -38,6 +38,10 @@ class Wrapper(Distribution):
         base: Distribution = self.__dict__["base_dist"]
         return base
 
+    def _missing(self, method: str) -> NotImplementedError:
+        # every method is there, to ask the base: what it answers is not known
+        return NotImplementedError(f"{type(self).__name__} has no {method}.")
+
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]  # a fact of the instance here
         return self.base_dist.has_rsample

@@ -162,6 +162,13 @@ def expected_log_share(p: DirichletMultinomial, a: Tensor) -> Tensor:
     return (log_mass.exp() * _log_share(a, k)).sum((0, -1))
 
 
+def _categories(concentration: Tensor) -> torch.Size:
+    """The event shape: without a category there is nothing to draw."""
+    if concentration.shape[-1] == 0:
+        raise ValueError("DirichletMultinomial: `concentration` must have at least one category, got none.")
+    return concentration.shape[-1:]
+
+
 class DirichletMultinomial(Distribution):
     """DirichletMultinomial(concentration a, total_count n):  Multinomial counts with probs from Dirichlet(a).
 
@@ -180,9 +187,7 @@ class DirichletMultinomial(Distribution):
         return multinomial(self.total_count)
 
     def _set_event_shape(self) -> None:
-        self._event_shape = self.concentration.shape[-1:]
-        if self._event_shape == (0,):
-            raise ValueError(f"{type(self).__name__}: `concentration` must have at least one category, got none.")
+        self._event_shape = _categories(self.concentration)
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         weights = log_standard_gamma(self.concentration.expand(shape), generator).softmax(-1)

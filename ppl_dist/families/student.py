@@ -119,9 +119,8 @@ class FisherSnedecor(Distribution):
         return moved_inside(draws, torch.finfo(draws.dtype).tiny, torch.finfo(draws.dtype).max)
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        a, b = 0.5 * self.df1, 0.5 * self.df2
-        n, log_x = a + b, x.log()
-        log_r, log1p_r = _log_odds(self.df1 / self.df2, x, log_x)
+        a, b, log_x = 0.5 * self.df1, 0.5 * self.df2, x.log()
+        n, (log_r, log1p_r) = a + b, _log_odds(self.df1 / self.df2, x, log_x)
         normalizer = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(n)
         return torch.addcmul(a * log_r, n, log1p_r, value=-1) - log_x - normalizer
 

@@ -184,3 +184,14 @@ def test_a_stored_derivation_happens_once() -> None:
     assert len(calls) == 1
     assert d.expand((3, 2)).root.shape == (3, 2) and d[1].root == 3.0
     assert len(calls) == 1
+
+
+def test_a_module_parameter_takes_the_hot_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any) -> None:
+        raise AssertionError("the general path was taken")
+
+    for family, name in ((dist.Normal, "_as_tensors"), (dist.Dirichlet, "_assemble")):
+        monkeypatch.setitem(family.__init__.__globals__, name, refuse)  # type: ignore[misc]  # of the class itself
+    loc, concentration = torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.ones(3))
+    assert dist.Normal(loc, torch.ones(2)).loc is loc
+    assert dist.Dirichlet(concentration).concentration is concentration

@@ -31,6 +31,36 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], tuple[str, ...]]] = {
         ValueError,
         ("Gamma: ", "`rate` must be positive", "2 of 4 entries are not (first: -2 at [0, 1], float32)"),
     ),
+    "a value that is complex": (
+        lambda: dist.Normal(0.0, 1.0).log_prob(tensor([1j])),
+        TypeError,
+        ("Normal: ", "the value must be real", "got complex64"),
+    ),
+    "an argument left out of an inherited constructor": (
+        lambda: dist.Normal(0.0),  # type: ignore[call-arg]
+        TypeError,
+        ("Normal.__init__()", "missing 1 required positional argument", "'scale'"),
+    ),
+    "no mass above the lower end": (
+        lambda: dist.Truncated(dist.Uniform(0.0, 1.0), low=5.0),
+        ValueError,
+        ("Truncated: ", "`low` must be less than 1", "got 5, float32"),
+    ),
+    "no mass below the upper end": (
+        lambda: dist.Truncated(dist.Poisson(1.0), high=-1.0),
+        ValueError,
+        ("Truncated: ", "`high` must not be negative", "got -1, float32"),
+    ),
+    "no count between the ends": (
+        lambda: dist.Truncated(dist.Poisson(1.0), 0.2, 0.8),
+        ValueError,
+        ("Truncated: ", "`high` must be at least 1", "got 0, float32"),
+    ),
+    "a method that a relaxation lacks": (
+        lambda: dist.RelaxedOneHotCategorical(1.0, probs=ones(2) / 2).variance,
+        NotImplementedError,
+        ("RelaxedOneHotCategorical", "has no variance."),
+    ),
     "not a number": (
         lambda: dist.Normal(float("nan"), 1.0),
         ValueError,
