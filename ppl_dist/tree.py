@@ -5,12 +5,13 @@ This is the one place that touches `torch.utils._pytree`, which is private to to
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Self
 
 from torch import Tensor
 from torch.utils import _pytree
 
-__all__ = ["Node"]
+__all__ = ["Node", "tensors_in"]
 
 
 class Node:
@@ -58,3 +59,14 @@ def _is_child(item: Any) -> bool:
     if isinstance(item, list):
         return bool(item) and all(_is_child(inner) for inner in item)
     return isinstance(item, Tensor | Node)
+
+
+def tensors_in(item: Any) -> Iterator[Tensor]:
+    """The tensors of a value, those of its inner nodes and lists included."""
+    if isinstance(item, Tensor):
+        yield item
+    elif isinstance(item, list):
+        for inner in item:
+            yield from tensors_in(inner)
+    elif isinstance(item, Node):
+        yield from tensors_in(item._flatten(item)[0])

@@ -13,6 +13,8 @@ from ..distribution import Distribution
 from ..families.categorical import Categorical
 from ..families.delta import Delta
 from ..shapes import broadcast_shapes, unexpanded
+from ..tree import tensors_in
+from ..values import gradient_possible
 from .quantile import crossing, first_count
 
 __all__ = ["Blend", "as_categorical", "evaluate", "hooked", "log_sum_exp", "varies"]
@@ -143,7 +145,8 @@ class Blend(Distribution):
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         with torch.no_grad():
             x = self._draw(shape, generator)
-        return self._follow(x, None) if torch.is_grad_enabled() and self.has_rsample else x
+        follow = self.has_rsample and gradient_possible(*tensors_in(self))
+        return self._follow(x, None) if follow else x
 
     def _draw(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         """Hook: a draw without its gradient."""

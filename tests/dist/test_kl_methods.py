@@ -23,6 +23,8 @@ NUMBERS = [
     if EXAMPLES[p][0].event_dim == 0 and dist.Delta not in (p, q)
 ]
 SMOOTH = 1e-10  # of the closed form, where neither side has a kink
+# the mass lies at both ends, so that the quantile function all but jumps between them: only the error is asked for
+JUMPS = {dist.VonMises, dist.RelaxedBernoulli}
 
 
 @pytest.mark.parametrize("p, q", NUMBERS)
@@ -36,7 +38,7 @@ def test_quadrature_gives_every_closed_form(p: type[Distribution], q: type[Distr
             assert (error[diverges] > 0.5 * value[diverges]).all()
             gap = torch.where(closed == value, 0.0, (closed - value).abs())[~diverges]
             assert (gap <= error[~diverges]).all()
-            if dist.Laplace not in (p, q) and (p, q) not in NO_VARIANCE:
+            if dist.Laplace not in (p, q) and p not in JUMPS and (p, q) not in NO_VARIANCE:
                 assert (gap <= SMOOTH * (1 + closed[~diverges].abs())).all()
 
 
