@@ -90,7 +90,19 @@ def mean_log_det(df: Tensor, n: int) -> Tensor:
     return torch.digamma(half_degrees(df, n)).sum(-1) + n * LOG_2
 
 
-class Wishart(Distribution):
+class DegreesAndScale(Distribution):
+    """What both laws of matrices are given by: degrees of freedom, and a scale matrix in one of three forms."""
+
+    df: Param = param(positive, within=_enough)
+    covariance_matrix: Param = matrices.covariance_matrix()
+    precision_matrix: Param = matrices.precision_matrix()
+    scale_tril: Param = matrices.scale_tril()
+    exactly_one = matrices.ONE_SCALE
+    support = positive_definite
+    has_rsample = True
+
+
+class Wishart(DegreesAndScale):
     """Wishart(df v, covariance_matrix V):  density  c det(x)**((v-n-1)/2) exp(-tr(V^-1 x)/2),  x positive definite.
 
     V, n by n, is given as one of `covariance_matrix`, `precision_matrix` (its inverse) and `scale_tril` (its Cholesky
@@ -100,14 +112,6 @@ class Wishart(Distribution):
     tensor([[3., 0.],
             [0., 3.]])
     """
-
-    df: Param = param(positive, within=_enough)
-    covariance_matrix: Param = matrices.covariance_matrix()
-    precision_matrix: Param = matrices.precision_matrix()
-    scale_tril: Param = matrices.scale_tril()
-    exactly_one = matrices.ONE_SCALE
-    support = positive_definite
-    has_rsample = True
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         return gram(self.scale_tril @ chi_normal_factor(half_degrees(self.df, shape[-1]), shape, generator))
@@ -139,7 +143,7 @@ class Wishart(Distribution):
         return _standard_entropy(self.df, n) + (n + 1) * log_diagonal_sum(self.scale_tril)
 
 
-class InverseWishart(Distribution):
+class InverseWishart(DegreesAndScale):
     """InverseWishart(df v, covariance_matrix P):  density  c det(x)**(-(v+n+1)/2) exp(-tr(P x^-1)/2),  x pos. definite.
 
     The law of x when x^-1 is Wishart(v, P^-1). The scale matrix P, n by n, is given as one of `covariance_matrix`
@@ -150,14 +154,6 @@ class InverseWishart(Distribution):
     tensor([[0.5000, 0.0000],
             [0.0000, 0.5000]])
     """
-
-    df: Param = param(positive, within=_enough)
-    covariance_matrix: Param = matrices.covariance_matrix()
-    precision_matrix: Param = matrices.precision_matrix()
-    scale_tril: Param = matrices.scale_tril()
-    exactly_one = matrices.ONE_SCALE
-    support = positive_definite
-    has_rsample = True
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         # x^-1 = L^-T S^T S L^-1 for the triangle S that is T turned about its other diagonal
