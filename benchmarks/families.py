@@ -105,7 +105,7 @@ def _maker(name: str, library: Any) -> Callable[..., Any]:
 
 def shared() -> list[str]:
     """Names of the families that both libraries have."""
-    bases = {"Distribution", "Independent", "TransformedDistribution"}
+    bases = {"Distribution", "ExponentialFamily", "Independent", "TransformedDistribution"}
     return [name for name in dist.__all__ if _is_family(name) and hasattr(td, name) and name not in bases]
 
 

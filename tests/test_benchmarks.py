@@ -101,6 +101,7 @@ def test_steps_lower_the_loss(name: str) -> None:
     assert after < before - 3 * math.hypot(error, its_error)
 
 
+@pytest.mark.filterwarnings("ignore:Singular sample:UserWarning")  # of torch's Wishart, at good parameters
 def test_every_shared_family_has_parameters() -> None:
     assert {"Normal", "Gamma"} <= set(families.shared()) <= set(families.PARAMETERS)
     for name in families.shared():

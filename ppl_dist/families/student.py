@@ -35,8 +35,8 @@ class StudentT(SymmetricLocationScale):
 
     With `df` infinite it is the normal distribution.
 
-    >>> StudentT(3.0).variance
-    tensor(3.)
+    >>> StudentT(3.0, loc=2.0).mean
+    tensor(2.)
     """
 
     df: Param = param(positive, finite=False)  # type: ignore[misc]  # required ones come first in the constructor that is built

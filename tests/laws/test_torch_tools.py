@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import ppl_dist as dist
+from ppl_dist.constraints import LowerCholesky, Symmetric
 from tests.support.families import Case, Row, each, each_family, smooth
 
 
@@ -100,9 +101,11 @@ def test_func_hessian_is_the_slope_of_the_gradient(row: Row, case: Case) -> None
             continue
         direction = torch.full_like(value, 1e-6) if value.dim() < 1 else torch.linspace(0.5, 1, value.numel()) * 1e-6
         direction = direction.to(value.dtype).reshape(value.shape)
-        if row.constraint(case, list(case.params)[j]).event_dim == 2:
-            direction = direction + direction.mT  # symmetric where the parameter is; triangles stay what they are
-            direction = torch.where(value != 0, direction, 0.0)
+        kind = row.constraint(case, list(case.params)[j])
+        if isinstance(kind, Symmetric):
+            direction = direction + direction.mT
+        elif isinstance(kind, LowerCholesky):
+            direction = direction.tril()
         ahead = gradient(*params[:j], value + direction, *params[j + 1 :])
         behind = gradient(*params[:j], value - direction, *params[j + 1 :])
         for i in numbers:
