@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad, softplus
 
 from .. import constraints
+from .matrix import CholeskyTransform
 from .transform import Transform
 
 __all__ = [
@@ -143,19 +144,11 @@ class CorrCholeskyTransform(Transform):
         return torch.Size((*shape[:-2], d * (d - 1) // 2))
 
 
-class CorrMatrixCholeskyTransform(Transform):
+class CorrMatrixCholeskyTransform(CholeskyTransform):
     """From correlation matrices to their lower Cholesky factor."""
 
     domain = constraints.corr_matrix
     codomain = constraints.corr_cholesky
-    bijective = True
-
-    def _call(self, x: Tensor) -> Tensor:
-        factor: Tensor = torch.linalg.cholesky(x)
-        return factor
-
-    def _inverse(self, y: Tensor) -> Tensor:
-        return y @ y.mT
 
     def _log_det(self, x: Tensor, y: Tensor) -> Tensor:
         # x_ij = sum_k y_ik y_jk moves with y_ij by y_jj, for each of the rows i below j

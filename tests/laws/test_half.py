@@ -86,3 +86,13 @@ def test_to_changes_how_it_is_computed() -> None:
     x, log_prob = d.rsample_and_log_prob((2,))
     assert x.dtype == log_prob.dtype == torch.bfloat16
     assert d.log_prob(torch.tensor(1.0)).dtype == torch.float32
+
+
+@HALVES
+def test_rounding_leaves_draws_off_the_ends_where_a_density_is_infinite(dtype: torch.dtype) -> None:
+    from ppl_dist import Beta, Gamma, LogNormal
+
+    for d in (Beta(0.2, 0.2), Gamma(0.05, 1.0), LogNormal(0.0, 20.0)):
+        half = d.to(dtype)
+        x = half.sample((5000,))
+        assert torch.isfinite(x).all() and torch.isfinite(half.log_prob(x)).all()
