@@ -117,7 +117,8 @@ class Spec:
         scope.update(_recheck=recheck, _check_relative=check_relative)
         given, fixed = "".join(f"{n}, " for n in self.names), "".join(f"{n}, " for n in self.static)
         params = self.params.values()
-        plain = params and not self.static and not any(isinstance(p.constraint, Dependent) for p in params)
+        straight = not self.static and not self.shared
+        plain = params and straight and not any(isinstance(p.constraint, Dependent) for p in params)
         choices = itertools.product(*self.groups) if plain else ()
         grouped = {name for group in self.groups for name in group}
         lines = [line for chosen in choices for line in self._choice(scope, grouped.difference(chosen))]

@@ -82,7 +82,7 @@ SETS = {
     ),
     "ordered_vector": (c.ordered_vector, [[-1.0, 0.0, 2.0]], [[0.0, 0.0, 1.0], [1.0, 0.0, 2.0], [NAN, 0.0, 1.0]]),
     "positive_ordered_vector": (c.positive_ordered_vector, [[0.5, 1.0, 2.0]], [[-1.0, 0.0, 1.0], [2.0, 1.0, 3.0]]),
-    "mixture": (c.MixtureSameFamilyConstraint(c.interval(torch.tensor([0.0, 0.5]), 2.0)), [0.5, 2.0], [0.2, 3.0, NAN]),
+    "mixture": (c.MixtureSameFamilyConstraint(c.interval(torch.tensor([0.0, 0.5]), 2.0)), [0.2, 2.0], [-0.5, 3.0, NAN]),
     "cat": (c.cat([c.positive, c.real], -1, [1, 2]), [[1.0, -1.0, -1.0]], [[-1.0, -1.0, -1.0]]),
     "stack": (c.stack([c.positive, c.real], -1), [[1.0, -1.0]], [[-1.0, -1.0]]),
     "bounds in a tensor": (c.interval(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 2.0])), [[0.5, 1.5]], [[0.5, 0.5]]),

@@ -10,7 +10,7 @@ from torch.distributions.kl import _KL_REGISTRY
 import ppl_dist as dist
 from ppl_dist import kl_divergence
 from ppl_dist.kl.registry import _lookup
-from tests.dist.test_kl import EXAMPLES, in_torch
+from tests.dist.test_kl import EXAMPLES, TOUCHING, in_torch
 
 # pairs whose families are structures or bases, with tests of their own
 STRUCTURES = {"Independent", "TransformedDistribution", "ExponentialFamily"}
@@ -31,4 +31,5 @@ def test_a_pair_of_torch_has_a_rule_and_the_same_value(p: str, q: str) -> None:
             except NotImplementedError:  # torch's binomial laws need one count, and the left not the larger
                 assert dist.Binomial in (left, right)
                 continue
-            np.testing.assert_allclose(value.numpy(), theirs.numpy(), rtol=1e-9, atol=1e-10)
+            asked = theirs.isfinite() | ((left, right) not in TOUCHING)
+            np.testing.assert_allclose(value[asked].numpy(), theirs[asked].numpy(), rtol=1e-9, atol=1e-10)
