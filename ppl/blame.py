@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import ast
 import linecache
+import threading
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 
 __all__ = ["annotate", "site_being_built"]
 
 _PRIMITIVES = frozenset({"sample", "observe"})
+_PARSING = threading.Lock()
 _Span = tuple[int, int, int, int]
 
 
@@ -49,19 +52,29 @@ def _enclosing(step: TracebackType) -> tuple[str, int] | None:
     source = "".join(linecache.getlines(code.co_filename, step.tb_frame.f_globals))
     if not source or line is None or end_line is None or column is None or end_column is None:
         return None
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:
-        return None
     here = (line, column, end_line, end_column)
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_primitive(node)]
-    calls = [call for call in calls if _inside(here, _span(call))]
+    calls = [call for call in _primitives(source) if _inside(here, _span(call))]
     if not calls:
         return None
     call = max(calls, key=lambda node: _span(node)[:2])  # the innermost starts last
     name = call.args[0]
     given = name.value if isinstance(name, ast.Constant) else None
     return (f'"{given}"' if isinstance(given, str) else ast.unparse(name)), call.lineno
+
+
+@lru_cache(maxsize=32)
+def _primitives(source: str) -> tuple[ast.Call, ...]:
+    """The calls of primitives in a file; none where it cannot be read: a note must never replace the error it is for.
+
+    Python 3.11 counts the depth of what it parses once for all threads, and raises SystemError when two of them parse
+    at once: ours take turns, and people's own may still be parsing.
+    """
+    try:
+        with _PARSING:
+            tree = ast.parse(source)
+    except (SyntaxError, ValueError, SystemError, RecursionError):
+        return ()
+    return tuple(node for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_primitive(node))
 
 
 def _is_primitive(call: ast.Call) -> bool:

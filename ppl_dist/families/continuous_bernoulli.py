@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..constraints import real, unit_interval
-from ..distribution import Distribution
+from ..exp_family import ExponentialFamily
 from ..param import Param, param, static
 from ..samplers import moved_inside, standard_uniform
 from ..special import exprel, log1prel
@@ -41,7 +41,7 @@ def _mass(s: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(turned, t * (1 - x), 0.0), exprel(t * x) / exprel(t)
 
 
-class ContinuousBernoulli(Distribution):
+class ContinuousBernoulli(ExponentialFamily):
     """ContinuousBernoulli(probs p, or logits t = log(p / (1-p))):  density  t exp(t x) / (exp(t) - 1),  0 <= x <= 1.
 
     `lims` is taken for the sake of programs that give it: near t = 0, where it told others to switch to a series,
@@ -146,3 +146,12 @@ class ContinuousBernoulli(Distribution):
     def entropy(self) -> Tensor:
         s, _ = self._tilt()
         return exprel(s).log() - s * _mean(s)
+
+    @property
+    def _natural_params(self) -> tuple[Tensor, ...]:
+        return (self.logits,)
+
+    def _log_normalizer(self, *natural_params: Tensor) -> Tensor:
+        s = natural_params[0]
+        turned = s > 1
+        return exprel(torch.where(turned, -s, s)).log() + torch.where(turned, s, 0.0)

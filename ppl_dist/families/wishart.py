@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..constraints import Constraint, greater_than, positive, positive_definite
 from ..distribution import Distribution
+from ..exp_family import ExponentialFamily
 from ..param import Param, param
 from ..shapes import unexpanded
 from ..special.elementary import horner
@@ -25,6 +26,7 @@ __all__ = ["InverseWishart", "Wishart"]
 LOG_2PI = math.log(2 * math.pi)
 HALF_LOG_2PI = 0.5 * LOG_2PI
 LOG_2 = math.log(2)
+LOG_PI = math.log(math.pi)
 # B_2k / (2k (2k - 1)) and B_2k / (2k - 1), k = 1...4: DLMF 5.11.1 and, with 5.11.2, what its derivative adds.
 STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680)
 ENTROPY = (1 / 6, -1 / 90, 1 / 210, -1 / 210)
@@ -102,7 +104,7 @@ class DegreesAndScale(Distribution):
     has_rsample = True
 
 
-class Wishart(DegreesAndScale):
+class Wishart(DegreesAndScale, ExponentialFamily):
     """Wishart(df v, covariance_matrix V):  density  c det(x)**((v-n-1)/2) exp(-tr(V^-1 x)/2),  x positive definite.
 
     V, n by n, is given as one of `covariance_matrix`, `precision_matrix` (its inverse) and `scale_tril` (its Cholesky
@@ -141,6 +143,18 @@ class Wishart(DegreesAndScale):
     def entropy(self) -> Tensor:
         n = self._event_shape[-1]
         return _standard_entropy(self.df, n) + (n + 1) * log_diagonal_sum(self.scale_tril)
+
+    @property
+    def _natural_params(self) -> tuple[Tensor, ...]:
+        return 0.5 * (self.df - (self._event_shape[-1] + 1)), -0.5 * self.precision_matrix
+
+    def _log_normalizer(self, *natural_params: Tensor) -> Tensor:
+        power, fall = natural_params  # of det(x), and on x
+        n = fall.shape[-1]
+        half = half_degrees(2 * power + (n + 1), n)
+        root = torch.linalg.cholesky_ex(-fall).L
+        log_gamma = half.lgamma().sum(-1) + 0.25 * n * (n - 1) * LOG_PI
+        return log_gamma - 2 * half[..., 0] * log_diagonal_sum(root)
 
 
 class InverseWishart(DegreesAndScale):

@@ -10,6 +10,7 @@ import ppl_dist as dist
 from inference import SVI
 from inference.optim import Adam
 from ppl import handlers
+from ppl.blame import _primitives
 
 
 def notes(error: BaseException) -> str:
@@ -97,4 +98,16 @@ def test_an_error_elsewhere_gets_no_site() -> None:
 
     with pytest.raises(KeyError, match="mine") as caught:
         handlers.trace(model).get_trace()
+    assert "while building" not in notes(caught.value)
+
+
+def test_a_file_that_cannot_be_parsed_leaves_the_error_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(source: str) -> None:
+        raise SystemError("two threads parsed at once")
+
+    monkeypatch.setattr("ppl.blame.ast.parse", fails)
+    _primitives.cache_clear()
+    with pytest.raises(ValueError, match="`scale` must be positive") as caught:
+        handlers.trace(negative_scale).get_trace()
+    _primitives.cache_clear()
     assert "while building" not in notes(caught.value)
