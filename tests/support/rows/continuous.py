@@ -12,7 +12,7 @@ from scipy import stats
 import ppl_dist as dist
 
 from .. import exact, references
-from ..exact import Exact, mp, xlogy
+from ..exact import Exact, gamma_tails, mp, xlogy
 from ..table import CONTINUOUS, Row, case, line
 
 
@@ -50,15 +50,15 @@ PARETO = Exact(
 )
 CHI2 = Exact(
     lambda x, df: xlogy(df / 2 - 1, x) - x / 2 - df / 2 * mp.log(2) - mp.loggamma(df / 2),
-    lambda x, df: mp.gammainc(df / 2, 0, x / 2, regularized=True),
-    lambda x, df: mp.gammainc(df / 2, x / 2, mp.inf, regularized=True),
+    lambda x, df: gamma_tails(df / 2, x / 2)[0],
+    lambda x, df: gamma_tails(df / 2, x / 2)[1],
 )
 INVERSE_GAMMA = Exact(
     lambda x, concentration, rate: (
         concentration * mp.log(rate) - (concentration + 1) * mp.log(x) - rate / x - mp.loggamma(concentration)
     ),
-    lambda x, concentration, rate: mp.gammainc(concentration, rate / x, mp.inf, regularized=True),
-    lambda x, concentration, rate: mp.gammainc(concentration, 0, rate / x, regularized=True),
+    lambda x, concentration, rate: gamma_tails(concentration, rate / x)[1],
+    lambda x, concentration, rate: gamma_tails(concentration, rate / x)[0],
 )
 KUMARASWAMY = Exact(
     lambda x, concentration1, concentration0: (

@@ -14,7 +14,7 @@ from scipy import special, stats
 import ppl_dist as dist
 
 from .. import references
-from ..exact import Exact, log, mp, xlogy
+from ..exact import Exact, beta_tails, log, mp, xlogy
 from ..statistics import assert_frequencies
 from ..table import ENDLESS, JUMPS, TOO_MANY, UNORDERED, Row, case
 
@@ -32,29 +32,14 @@ def _ratio(r: Any, k: Any) -> Any:
     return mp.mpf(0) if k == 0 else mp.loggamma(k + r) - mp.loggamma(k + 1) - mp.loggamma(r)
 
 
-def _beta_tail(a: Any, b: Any, x: Any) -> Any:
-    """I_x(a, b), by the series of positive terms (DLMF 8.17.8)."""
-    if x == 0:
-        return mp.mpf(0)
-    if x == 1:
-        return mp.mpf(1)
-    term = total = mp.mpf(1)
-    i = 0
-    while term > total * mp.mpf(10) ** -40 or (a + b + i) * x > a + 1 + i:
-        term *= (a + b + i) / (a + 1 + i) * x
-        total += term
-        i += 1
-    log_front = a * mp.log(x) + b * mp.log1p(-x) + mp.loggamma(a + b) - mp.loggamma(a) - mp.loggamma(b) - mp.log(a)
-    return mp.exp(log_front) * total
-
-
 def _tails(p: Any, q: Any, k: Any, m: Any) -> tuple[Any, Any]:
     """P(X <= k) = I_q(m, k + 1) and P(X > k) = I_p(k + 1, m)."""
     if k < 0:
         return mp.mpf(0), mp.mpf(1)
     if m <= 0:
         return mp.mpf(1), mp.mpf(0)
-    return _beta_tail(m, k + 1, q), _beta_tail(k + 1, m, p)
+    above, below = beta_tails(k + 1, m, p, q)
+    return below, above
 
 
 def _by(parameter: str, log_prob: Any, tails: Any) -> Exact:

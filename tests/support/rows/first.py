@@ -9,7 +9,7 @@ from scipy import stats
 import ppl_dist as dist
 
 from .. import exact, references
-from ..table import CONTINUOUS, ENDLESS, JUMPS, UNORDERED, VECTOR, Row, case, line
+from ..table import CONTINUOUS, ENDLESS, JUMPS, SCALES, SHAPES, UNORDERED, VECTOR, Accuracy, Row, case, line
 
 
 def _bernoulli(**p: np.ndarray) -> references.Line:
@@ -120,6 +120,7 @@ ROWS: tuple[Row, ...] = (
         whole={"concentration": 2, "rate": 3},
         peer=td.Gamma,
         gaps={"log_prob float32:large": CANCELS},
+        accuracy=(Accuracy({"concentration": SHAPES, "rate": SCALES}),),
     ),
     Row(
         dist.Exponential,
@@ -153,6 +154,7 @@ ROWS: tuple[Row, ...] = (
         peer=td.Beta,
         one_noise=False,
         gaps={"log_prob float32:large": CANCELS},
+        accuracy=(Accuracy({"concentration1": SHAPES, "concentration0": SHAPES}),),
         torch_wrong={"flat:mode": "nan; every point is a mode", "horns:mode": "an antimode, not a mode"},
     ),
     Row(

@@ -11,7 +11,7 @@ from scipy import stats
 import ppl_dist as dist
 
 from .. import references
-from ..exact import Exact, mp
+from ..exact import Exact, beta_tails, mp
 from ..table import CONTINUOUS, Row, case, line, no_form
 
 
@@ -19,7 +19,7 @@ def _student_tail(t: Any, df: Any) -> Any:
     """P(T > t)."""
     if t < 0:
         return 1 - _student_tail(-t, df)
-    return mp.betainc(df / 2, mp.mpf(1) / 2, 0, df / (df + t * t), regularized=True) / 2
+    return beta_tails(df / 2, mp.mpf(1) / 2, df / (df + t * t), t * t / (df + t * t))[0] / 2
 
 
 STUDENT = Exact(
@@ -40,8 +40,8 @@ FISHER = Exact(
         - (df1 + df2) / 2 * mp.log1p(df1 * x / df2)
         - mp.log(mp.beta(df1 / 2, df2 / 2))
     ),
-    lambda x, df1, df2: mp.betainc(df1 / 2, df2 / 2, 0, df1 * x / (df1 * x + df2), regularized=True),
-    lambda x, df1, df2: mp.betainc(df2 / 2, df1 / 2, 0, df2 / (df1 * x + df2), regularized=True),
+    lambda x, df1, df2: beta_tails(df1 / 2, df2 / 2, df1 * x / (df1 * x + df2), df2 / (df1 * x + df2))[0],
+    lambda x, df1, df2: beta_tails(df1 / 2, df2 / 2, df1 * x / (df1 * x + df2), df2 / (df1 * x + df2))[1],
 )
 
 
