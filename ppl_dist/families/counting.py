@@ -33,6 +33,7 @@ __all__ = [
 
 TABLE_COUNT = 64  # up to here the polynomial is shorter than the integral
 SMALL_COUNT = 32.0  # up to here the sum of the expected log factorials is shorter than a table
+TAIL_ERROR = 1e-12  # what is said of the special functions
 PLAIN = 16.0  # up to here no digit of single precision is lost where log factorials cancel
 PLAIN_WIDE = {torch.float32: 2e8, torch.float64: 128.0}  # the same of double precision, for an answer in these
 
@@ -114,11 +115,12 @@ def log_masses(d: Any) -> Tensor:
 def slack_of_level(level: Tensor, log_level: Tensor) -> Tensor:
     """By how much the log of a tail may miss that of a level, so that the quantile of a rounded cdf(k) is k.
 
-    The level is rounded in its dtype, by eps/4 above one half; tails and logarithms are in double precision, and their
-    errors are parts of themselves.
+    A level is rounded in its dtype, above one half by eps/4. Tails are in double precision, and their errors, as those
+    of the logarithms, are parts of themselves.
     """
-    rounding = torch.where(level > 0.5, 0.26, 0.51) * torch.finfo(level.dtype).eps
-    return rounding - 32 * torch.finfo(torch.float64).eps * log_level
+    rounding = torch.where(level > 0.5, 0.26 / level, 0.51) * torch.finfo(level.dtype).eps
+    size = -log_level
+    return rounding + TAIL_ERROR * size.clamp(max=1) + 32 * torch.finfo(torch.float64).eps * size
 
 
 def count_quantile(d: Any, level: Tensor, top: Tensor, *, upper: bool) -> Tensor:
