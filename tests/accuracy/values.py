@@ -15,7 +15,7 @@ import torch
 
 from ..support.exact import mp
 from ..support.references import Line
-from ..support.table import Accuracy, Row
+from ..support.table import Accuracy, Row, follow
 
 FOLDER = Path(__file__).parent / "values"
 LEVELS = (0.5, 0.1, 1e-3, 1e-8, 1e-20, 1e-100, 1e-300)
@@ -104,11 +104,19 @@ def make(row: Row, accuracy: Accuracy) -> list[Point]:
     for setting in settings(accuracy):
         judge = row.reference(**{n: np.asarray(v) for n, v in setting.items()}, **accuracy.static)
         if isinstance(judge, Line):
-            found += [point(judge, setting, x) for x in values(judge, row, setting, accuracy)]
+            d = row.new(**setting, **accuracy.static)
+            whole = {name for name in setting if _whole(row, d, name)}
+            found += [point(judge, setting, x, whole) for x in values(judge, row, d)]
     return found
 
 
-def values(judge: Line, row: Row, setting: dict[str, float], accuracy: Accuracy) -> list[float]:
+def _whole(row: Row, d: Any, name: str) -> bool:
+    """Whether a parameter is a whole number: there is no rounding of those."""
+    where, _, label = row.paths.get(name, name).rpartition(".")
+    return bool(follow(d, where).arg_constraints[label].is_discrete)
+
+
+def values(judge: Line, row: Row, d: Any) -> list[float]:
     """Quantiles from one tail to the other, and numbers next to where a support may end.
 
     As numbers of float32, for which both dtypes are held to the same values; and the quantiles in float64.
@@ -120,16 +128,15 @@ def values(judge: Line, row: Row, setting: dict[str, float], accuracy: Accuracy)
     found |= {-x for x in found} | {float(x) for x in body if np.float64(np.float32(x)) != x}
     if row.kind == "discrete":
         found = {float(np.floor(x)) for x in found if abs(x) < 1e15}
-    support = row.new(**setting, **accuracy.static).support
-    return sorted(x for x in found if math.isfinite(x) and bool(support.check(torch.tensor(x, dtype=torch.float64))))
+    return sorted(x for x in found if math.isfinite(x) and bool(d.support.check(torch.tensor(x, dtype=torch.float64))))
 
 
-def point(judge: Line, setting: dict[str, float], x: float) -> Point:
+def point(judge: Line, setting: dict[str, float], x: float, whole: set[str]) -> Point:
     exact = judge.exact
     assert exact.cdf is not None and exact.sf is not None
     inputs = {"x": mp.mpf(x), **{name: mp.mpf(v) for name, v in setting.items()}}
     log_prob, cdf, sf = (f(**inputs) for f in (exact.log_prob, exact.cdf, exact.sf))
-    moving = [n for n in inputs if not (judge.discrete and n == "x") and inputs[n] != 0]
+    moving = [n for n in inputs if n not in whole and not (judge.discrete and n == "x") and inputs[n] != 0]
     slack = (
         _slack(exact.log_prob, inputs, moving, log_prob, mp.mpf(1)),
         _slack(exact.cdf, inputs, moving, cdf, cdf),

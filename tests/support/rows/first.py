@@ -9,7 +9,7 @@ from scipy import stats
 import ppl_dist as dist
 
 from .. import exact, references
-from ..table import CONTINUOUS, ENDLESS, JUMPS, SCALES, SHAPES, UNORDERED, VECTOR, Accuracy, Row, case, line
+from ..table import CONTINUOUS, ENDLESS, JUMPS, LOGITS, PROBS, SCALES, SHAPES, UNORDERED, VECTOR, Accuracy, Row, case, line
 
 
 def _bernoulli(**p: np.ndarray) -> references.Line:
@@ -209,6 +209,7 @@ ROWS: tuple[Row, ...] = (
             "logits:mode": "nan at one half, where both values are modes",
             "certain:logits": "clamped to the eps of the dtype; the logits of 0 and 1 are infinite",
         },
+        accuracy=(Accuracy({"probs": (*PROBS, 0.0, 1e-9)}), Accuracy({"logits": (*LOGITS, 80.0)})),
     ),
     Row(
         dist.Categorical,
