@@ -24,6 +24,7 @@ HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 HALF_LOG_HALF_PI = 0.5 * math.log(math.pi / 2)
 LOG_2 = math.log(2)
 SQRT_2 = math.sqrt(2)
+_FLAT = 1e-10  # so near to 0, in units of the scale, the density does not change
 UPPER_QUARTILE = 0.6744897501960817  # of the standard normal distribution
 
 
@@ -200,7 +201,10 @@ class HalfNormal(Folded):
         return torch.erf(x / (SQRT_2 * self.scale))
 
     def _log_cdf(self, x: Tensor) -> Tensor:
-        return log_of(self._cdf(x), self._sf(x))
+        flat = x < _FLAT * self.scale  # where x / s may underflow
+        inner = torch.where(flat, self.scale, x)
+        near = torch.where(flat, x, 1.0).log() - (self.scale.log() + HALF_LOG_HALF_PI)
+        return torch.where(flat, near, log_of(self._cdf(inner), self._sf(inner)))
 
     def _sf(self, x: Tensor) -> Tensor:
         return 2 * ndtr(-x / self.scale)

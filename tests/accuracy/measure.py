@@ -30,7 +30,8 @@ class Errors:
 
     @property
     def ratio(self) -> np.ndarray:
-        return self.error / self.allowed
+        with np.errstate(over="ignore"):
+            return self.error / self.allowed
 
     def worst(self) -> float:
         return float(np.max(self.ratio, initial=0.0))

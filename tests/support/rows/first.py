@@ -9,7 +9,7 @@ from scipy import stats
 import ppl_dist as dist
 
 from .. import exact, references
-from ..table import CONTINUOUS, ENDLESS, JUMPS, SCALES, SHAPES, UNORDERED, VECTOR, Accuracy, Row, case, line
+from ..table import CONTINUOUS, ENDLESS, JUMPS, LOCS, SCALES, SHAPES, UNORDERED, VECTOR, Accuracy, Row, case, line
 
 
 def _bernoulli(**p: np.ndarray) -> references.Line:
@@ -53,6 +53,7 @@ ROWS: tuple[Row, ...] = (
         bad=({"scale": -1.0}, {"scale": 0.0}, {"loc": float("nan")}),
         whole={"loc": 0, "scale": 2},
         peer=td.Normal,
+        accuracy=(Accuracy({"loc": LOCS, "scale": SCALES}),),
     ),
     Row(
         dist.LogNormal,
@@ -79,6 +80,7 @@ ROWS: tuple[Row, ...] = (
         bad=({"scale": -1.0}, {"scale": 0.0}),
         whole={"scale": 2},
         peer=td.HalfNormal,
+        accuracy=(Accuracy({"scale": SCALES}),),
     ),
     Row(
         dist.HalfCauchy,
@@ -89,6 +91,7 @@ ROWS: tuple[Row, ...] = (
         bad=({"scale": -1.0}, {"scale": 0.0}),
         whole={"scale": 2},
         peer=td.HalfCauchy,
+        accuracy=(Accuracy({"scale": SCALES}),),
     ),
     Row(
         dist.Cauchy,
@@ -102,6 +105,7 @@ ROWS: tuple[Row, ...] = (
         bad=({"scale": -1.0}, {"scale": 0.0}, {"loc": float("nan")}),
         whole={"loc": 0, "scale": 2},
         peer=td.Cauchy,
+        accuracy=(Accuracy({"loc": LOCS, "scale": SCALES}),),
         gaps={"variance": "infinite, as torch says; without a mean there is strictly none, and scipy says nan"},
     ),
     Row(
