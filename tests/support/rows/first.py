@@ -70,6 +70,7 @@ ROWS: tuple[Row, ...] = (
         bad=({"scale": -1.0}, {"scale": 0.0}, {"loc": float("nan")}),
         whole={"loc": 0, "scale": 2},
         peer=td.LogNormal,
+        accuracy=(Accuracy({"loc": (0.0, 1.0, -80.0, -1e8), "scale": (1e-8, 1.0, 30.0, 1e8)}),),
     ),
     Row(
         dist.HalfNormal,
@@ -190,6 +191,7 @@ ROWS: tuple[Row, ...] = (
         bad=({"high": 0.0}, {"high": -1.0}, {"low": float("nan")}),
         whole={"low": -1, "high": 2},
         peer=td.Uniform,
+        accuracy=(Accuracy({"low": (-1e8, -1.0, 0.0, 1e-8), "high": (1e-3, 1.0, 1e8)}),),
         torch_wrong={"*:mode": "nan; every point is a mode"},
     ),
     Row(
