@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..values import extremes, gradient_possible
+from ..values import extremes, gradient_possible, known
 from .elementary import horner, log1mexp
 from .normal import ndtr
 from .quadrature import CUTOFF, gauss_legendre, panel
@@ -25,6 +25,7 @@ _NODES, _WEIGHTS = gauss_legendre(36)
 # log(sqrt(2 pi k) I0(k) e^-k) in powers of 1/k, from DLMF 10.40.1
 _LOG_I0 = (1 / 8, 1 / 16, 25 / 384, 13 / 128, 1073 / 5120, 103 / 192)
 _LARGE = 100.0
+_CLOSE = 1e-8  # a step so small leaves a root that the last one, of second order, makes exact
 # I0(k) in powers of k^2, DLMF 10.25.2: up to k = 10 to single precision
 _I0 = tuple(4.0**-m / math.factorial(m) ** 2 for m in range(19))
 _SERIES_TO = 10.0
@@ -172,7 +173,9 @@ def _root(k: Tensor, centre: Tensor, log_p: Tensor) -> Tensor:
         step = (target - here) * torch.exp((here - _log_density(k, moving)).clamp(max=690.0))
         # towards an anchor the mass is in proportion to u: its logarithm is the better unknown
         moved = u * torch.exp(step / u.clamp(min=1e-300))
-        u = torch.where((moved >= low) & (moved <= high), moved, 0.5 * (low + high))
+        before_step, u = u, torch.where((moved >= low) & (moved <= high), moved, 0.5 * (low + high))
+        if known((u - before_step).abs() <= _CLOSE * u):
+            break
     return torch.where(low_side, u, torch.where(back, before - u, before + u)) - math.pi
 
 
