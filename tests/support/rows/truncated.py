@@ -305,6 +305,7 @@ ROWS: tuple[Row, ...] = (
         lacks=CONTINUOUS | NO_PAIR,
         outside=(0.2, 3.5, float("nan")),
         bad=({"low": float("nan")}, {"high": 0.4}),
+        accuracy=(Accuracy({"concentration": (0.5, 30.0), "rate": (1.0,), "low": (1.0, 80.0), "high": (80.5, 1e8)}),),
         build=_gamma,
         paths=INSIDE,
     ),
