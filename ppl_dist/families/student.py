@@ -69,26 +69,26 @@ class StudentT(SymmetricLocationScale):
         """z in float64, where it does not overflow."""
         return (x.double() - self.loc.double()) / self.scale.double()
 
-    def _at(self, z: Tensor) -> Tensor:
-        return (self.loc.double() + self.scale.double() * z).to(self.loc.dtype)
+    def _narrow(self, value: Tensor, given: Tensor) -> Tensor:
+        return value.to(torch.promote_types(given.dtype, self.loc.dtype))
 
     def _cdf(self, x: Tensor) -> Tensor:
-        return stdtr(self.df, self._standard(x)).to(x.dtype)
+        return self._narrow(stdtr(self.df, self._standard(x)), x)
 
     def _sf(self, x: Tensor) -> Tensor:
-        return stdtr(self.df, -self._standard(x)).to(x.dtype)
+        return self._narrow(stdtr(self.df, -self._standard(x)), x)
 
     def _log_cdf(self, x: Tensor) -> Tensor:
-        return log_stdtr(self.df, self._standard(x)).to(x.dtype)
+        return self._narrow(log_stdtr(self.df, self._standard(x)), x)
 
     def _log_sf(self, x: Tensor) -> Tensor:
-        return log_stdtr(self.df, -self._standard(x)).to(x.dtype)
+        return self._narrow(log_stdtr(self.df, -self._standard(x)), x)
 
     def _icdf(self, p: Tensor) -> Tensor:
-        return self._at(stdtrit(self.df, p.double()))
+        return self._narrow(self.loc + self.scale.double() * stdtrit(self.df, p.double()), p)
 
     def _isf(self, q: Tensor) -> Tensor:
-        return self._at(-stdtrit(self.df, q.double()))
+        return self._narrow(self.loc - self.scale.double() * stdtrit(self.df, q.double()), q)
 
     @property
     def mean(self) -> Tensor:
@@ -155,31 +155,42 @@ class FisherSnedecor(Distribution):
         normalizer = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(n)
         return torch.addcmul(a * log_r, n, log1p_r, value=-1) - log_x - normalizer
 
+    def _narrow(self, value: Tensor, given: Tensor) -> Tensor:
+        return value.to(torch.promote_types(given.dtype, self.df1.dtype))
+
+    @property
+    def _shapes(self) -> tuple[Tensor, Tensor]:
+        return 0.5 * self.df1.double(), 0.5 * self.df2.double()
+
     def _shares(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The shapes a, b of the beta law that r / (1 + r) follows, that share, and what it leaves of 1."""
-        odds = self.df1 / self.df2 * x
+        """The shapes a, b of the beta law that r / (1 + r) follows, that share, and what it leaves of 1, in float64."""
+        a, b = self._shapes
+        x = x.double()
+        odds = a / b * x
         above = odds > 1
-        small = torch.where(above, self.df2 / self.df1 / torch.where(above, x, 1.0), odds)
+        small = torch.where(above, b / a / torch.where(above, x, 1.0), odds)
         less, more = small / (1 + small), 1 / (1 + small)
-        return 0.5 * self.df1, 0.5 * self.df2, torch.where(above, more, less), torch.where(above, less, more)
+        return a, b, torch.where(above, more, less), torch.where(above, less, more)
 
     def _cdf(self, x: Tensor) -> Tensor:
-        return betainc(*self._shares(x))
+        return self._narrow(betainc(*self._shares(x)), x)
 
     def _log_cdf(self, x: Tensor) -> Tensor:
-        return log_betainc(*self._shares(x))
+        return self._narrow(log_betainc(*self._shares(x)), x)
 
     def _sf(self, x: Tensor) -> Tensor:
-        return betaincc(*self._shares(x))
+        return self._narrow(betaincc(*self._shares(x)), x)
 
     def _log_sf(self, x: Tensor) -> Tensor:
-        return log_betaincc(*self._shares(x))
+        return self._narrow(log_betaincc(*self._shares(x)), x)
 
     def _icdf(self, p: Tensor) -> Tensor:
-        return betaincinv_odds(0.5 * self.df1, 0.5 * self.df2, p) * (self.df2 / self.df1)
+        a, b = self._shapes
+        return self._narrow(betaincinv_odds(a, b, p) * (b / a), p)
 
     def _isf(self, q: Tensor) -> Tensor:
-        return betaincinv_odds(0.5 * self.df1, 0.5 * self.df2, q, complement=True) * (self.df2 / self.df1)
+        a, b = self._shapes
+        return self._narrow(betaincinv_odds(a, b, q, complement=True) * (b / a), q)
 
     @property
     def mean(self) -> Tensor:
