@@ -10,6 +10,7 @@ from ..exp_family import ExponentialFamily
 from ..param import Param, param
 from ..samplers import log_standard_gamma, moved_inside
 from ..special import (
+    beta_log_density,
     betainc,
     betaincc,
     betainccinv,
@@ -28,6 +29,11 @@ __all__ = ["Beta", "Dirichlet"]
 def _all_small(total: Tensor) -> bool:
     """Whether the concentrations are seen to be so small that in log B(a, b), as a difference, no digit cancels."""
     return highest(total) < 16
+
+
+def no_digit_cancels(total: Tensor) -> bool:
+    """Whether the concentrations are seen to be so small that a density keeps its accuracy as a sum of `lgamma`."""
+    return highest(total) < (128 if total.dtype == torch.float64 else 12)
 
 
 def _change(x: Tensor, a: Tensor, total: Tensor) -> Tensor:
@@ -86,7 +92,10 @@ class Beta(ExponentialFamily):
 
     def _log_prob(self, x: Tensor) -> Tensor:
         a, b = self.concentration1, self.concentration0
-        normalizer = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
+        n = a + b
+        if not no_digit_cancels(n):
+            return beta_log_density(a, b, x)
+        normalizer = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(n)
         return xlogy(a - 1, x) + xlog1py(b - 1, x) - normalizer
 
     def _cdf(self, x: Tensor) -> Tensor:

@@ -173,7 +173,6 @@ ROWS: tuple[Row, ...] = (
         whole={"concentration1": 2, "concentration0": 3},
         peer=td.Beta,
         one_noise=False,
-        gaps={"log_prob float32:large": CANCELS},
         accuracy=(Accuracy({"concentration1": SHAPES, "concentration0": SHAPES}),),
         torch_wrong={"flat:mode": "nan; every point is a mode", "horns:mode": "an antimode, not a mode"},
     ),
