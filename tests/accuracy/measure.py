@@ -61,6 +61,8 @@ def errors(row: Row, accuracy: Accuracy, method: str, dtype: torch.dtype) -> Err
     got = result.double().numpy()
     exact = _rounded([float(_exact(p, method)) for p in points], dtype)
     with np.errstate(all="ignore"):
+        # an overflow is as far off as the largest number is
+        got = np.where(np.isfinite(exact), np.clip(got, -torch.finfo(dtype).max, torch.finfo(dtype).max), got)
         gap = np.where(got == exact, 0.0, np.abs(got - exact))
         size = np.abs(exact)
         scale = np.maximum(1.0, size) if method in LOGS else np.maximum(size, torch.finfo(dtype).tiny)
