@@ -63,6 +63,8 @@ def errors(row: Row, accuracy: Accuracy, method: str, dtype: torch.dtype) -> Err
     got = result.double().numpy()
     exact = _rounded([float(_exact(p, method)) for p in points], dtype)
     with np.errstate(all="ignore"):
+        # an overflow is as far off as the largest number is
+        got = np.where(np.isfinite(exact), np.clip(got, -torch.finfo(dtype).max, torch.finfo(dtype).max), got)
         gap = np.where(got == exact, 0.0, np.abs(got - exact))
         if method in INVERSES and dtype != torch.float64:
             # a rounded level has a quantile of its own, which float64 knows; far out no linear slack tells how far off
