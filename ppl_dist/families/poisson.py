@@ -63,7 +63,7 @@ def _near_quantile(r: Tensor, p: Tensor, q: Tensor) -> Tensor:
     """
     z = torch.where(p < q, torch.special.ndtri(p.clamp(min=SMALLEST)), -torch.special.ndtri(q.clamp(min=SMALLEST)))
     r = r.clamp(min=SMALLEST)
-    # Newton's method in v = u/r on v log v + 1 - v = s**2/2, convex: from the far side of the root it does not overshoot
+    # Newton's method in v = u/r on v log v + 1 - v = s**2/2, convex: from the far side it does not overshoot
     s = z / r.sqrt()
     start = 1 + s + s * s / 6
     v = start.clamp(min=1e-8)
