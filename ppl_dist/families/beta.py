@@ -18,6 +18,7 @@ from ..special import (
     log_beta,
     log_betainc,
     log_betaincc,
+    log_factorial_excess,
     multi_log_beta,
 )
 from ..values import gradient_possible, highest
@@ -173,7 +174,12 @@ class Dirichlet(ExponentialFamily):
 
     def _log_prob(self, x: Tensor) -> Tensor:
         a = self.concentration
-        return (xlogy(a - 1, x) - torch.lgamma(a)).sum(-1) + torch.lgamma(a.sum(-1))
+        n = a.sum(-1)
+        if no_digit_cancels(n):
+            return (xlogy(a - 1, x) - torch.lgamma(a)).sum(-1) + torch.lgamma(n)
+        # lgamma in Stirling's form: its powers go into those of n x/a, which is about 1 where the density is large
+        powers = xlogy(a - 1, x * (n.unsqueeze(-1) / a)) - log_factorial_excess(a)
+        return powers.sum(-1) + (log_factorial_excess(n) + (a.shape[-1] - 1) * n.log())
 
     @property
     def mean(self) -> Tensor:

@@ -51,19 +51,19 @@ class StudentT(SymmetricLocationScale):
 
     def _log_prob(self, x: Tensor) -> Tensor:
         df = self.df.clamp(max=MANY)
-        z = (x - self.loc) / self.scale
-        square = z * (z / df)
         normalizer = half_step(0.5 * df) - HALF_LOG_2PI - self.scale.log()
-        return torch.addcmul(normalizer, df + 1, self._log1p(square, x, df), value=-0.5)
+        return torch.addcmul(normalizer, df + 1, self._log_square(x - self.loc, df), value=-0.5)
 
-    def _log1p(self, square: Tensor, x: Tensor, df: Tensor) -> Tensor:
+    def _log_square(self, gap: Tensor, df: Tensor) -> Tensor:
         """log(1 + z**2/n), also where the square is no number: there the one is nothing beside it."""
+        z = gap / self.scale
+        square = z * (z / df)
         if highest(square) < torch.inf:
             return square.log1p()
         beyond = square == torch.inf
-        gap = torch.where(beyond, x - self.loc, 1.0)
-        far = 2 * (gap.abs().log() - self.scale.log()) - df.log()
-        return torch.where(beyond, far, torch.where(beyond, 0.0, square).log1p())
+        far = 2 * (torch.where(beyond, gap, 1.0).abs().log() - self.scale.log()) - df.log()
+        z = torch.where(beyond, 0.0, gap) / self.scale
+        return torch.where(beyond, far, (z * (z / df)).log1p())
 
     def _standard(self, x: Tensor) -> Tensor:
         """z in float64, where it does not overflow."""

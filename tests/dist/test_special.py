@@ -58,6 +58,10 @@ def log_ndtr(x: Number) -> Number:
     return mp.log(mp.ncdf(x)) if x < 0 else mp.log1p(-mp.ncdf(-x))
 
 
+def log_beta(a: Number, b: Number) -> Number:
+    return mp.loggamma(a) + mp.loggamma(b) - mp.loggamma(a + b)
+
+
 def stirling_error(x: Number) -> Number:
     return mp.loggamma(x + 1) - (x + mp.mpf("0.5")) * mp.log(x) + x - mp.log(2 * mp.pi) / 2
 
@@ -132,6 +136,20 @@ REFERENCES: dict[str, Row] = {
     "gammaincc": (special.gammaincc, lambda a, x: gamma_tails(a, x)[1], GAMMA_GRID, 1e-12, 2e-7),
     "log_gammainc": (special.log_gammainc, lambda a, x: log_of(*gamma_tails(a, x)), GAMMA_GRID, 1e-12, 2e-7),
     "log_gammaincc": (special.log_gammaincc, lambda a, x: log_of(*gamma_tails(a, x)[::-1]), GAMMA_GRID, 1e-12, 2e-7),
+    "beta_log_density": (
+        special.beta_log_density,
+        lambda a, b, x: (a - 1) * mp.log(x) + (b - 1) * mp.log1p(-x) - log_beta(a, b),
+        [(1e-3, 300.0, 1e-6), (3.0, 40.0, 0.1), (40.0, 0.5, 0.9), (1e7, 1e7, 0.5), (1e8, 30.0, 0.75)],
+        1e-12,
+        4e-6,
+    ),
+    "f_log_density": (
+        special.f_log_density,
+        lambda a, b, x: a * mp.log(a / b) + (a - 1) * mp.log(x) - (a + b) * mp.log1p(a * x / b) - log_beta(a, b),
+        [(1e-3, 300.0, 1e-6), (3.0, 40.0, 1e30), (40.0, 3.0, 1e30), (1e7, 1e7, 1.0), (1e8, 30.0, 0.5)],
+        1e-12,
+        4e-6,
+    ),
     "betainc": (special.betainc, lambda a, b, x: beta_tails(a, b, x)[0], BETA_GRID, 1e-12, 2e-7),
     "betaincc": (special.betaincc, lambda a, b, x: beta_tails(a, b, x)[1], BETA_GRID, 1e-12, 2e-7),
     "log_betainc": (special.log_betainc, lambda a, b, x: log_of(*beta_tails(a, b, x)), BETA_GRID, 1e-12, 2e-7),
@@ -299,6 +317,8 @@ SMOOTH: dict[str, tuple[Tensor, ...]] = {
     "log_gammaincc": pair(wide(0.2, 6, 5), wide(0.1, 7, 5)),
     "gammaincinv": pair(wide(0.6, 6, 5), unit(5)),
     "gammainccinv": pair(wide(0.6, 6, 5), unit(5)),
+    "beta_log_density": pair(wide(0.2, 15, 5), wide(0.3, 9, 5), unit(5)),
+    "f_log_density": pair(wide(0.2, 15, 5), wide(0.3, 9, 5), wide(0.2, 4, 5)),
     "betainc": pair(wide(0.2, 6, 5), wide(0.3, 9, 5), unit(5)),
     "betaincc": pair(wide(0.2, 6, 5), wide(0.3, 9, 5), unit(5)),
     "log_betainc": pair(wide(0.2, 6, 5), wide(0.3, 9, 5), unit(5)),
