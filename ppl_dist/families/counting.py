@@ -132,11 +132,12 @@ def count_quantile(d: Any, level: Tensor, top: Tensor, *, upper: bool) -> Tensor
         shape = broadcast_shapes([level.shape, d.batch_shape])
         wide, given = d.expand(shape).to(torch.float64), level.to(torch.float64)
         log_level = given.log()
-        slack = slack_of_level(level, log_level)
+        slack, nearness = slack_of_level(level, log_level), (-log_level).clamp(max=1)
         below = torch.full(shape, -1.0, dtype=torch.float64, device=level.device)
         for bit in reversed(range(53)):
             middle = below + 2.0**bit
-            reached = wide._log_sf(middle) <= log_level + slack if upper else wide._log_cdf(middle) >= log_level - slack
+            room = slack + nearness * wide._blur(middle)
+            reached = wide._log_sf(middle) <= log_level + room if upper else wide._log_cdf(middle) >= log_level - room
             below = torch.where(reached, below, middle)
         return torch.where(given == (0 if upper else 1), top, below + 1).to(level.dtype)
 
@@ -190,6 +191,12 @@ class Trials:
         value = ours(torch.where(regular, k + 1, 1.0), torch.where(regular, m, 1.0), *self._chances())
         value = torch.where(regular, value, torch.where(k < 0, below, beyond + 0 * k))
         return value.to(x.dtype)
+
+    def _blur(self, k: Tensor) -> Tensor:
+        """By how much the rounding of p and 1 - p may move the log of a tail at k: (k - mean) and a spread, times eps."""
+        p, q = self._chances()
+        gap = k * q - self._rest(k) * p
+        return 2 * torch.finfo(torch.float64).eps * (gap.abs() + (k.clamp(min=0) * q).sqrt())
 
     def _cdf(self, x: Tensor) -> Tensor:
         return self._tail(x, betaincc, 0.0, 1.0)
