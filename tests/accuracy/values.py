@@ -103,6 +103,7 @@ def make(row: Row, accuracy: Accuracy) -> list[Point]:
     found = []
     for setting in settings(accuracy):
         judge = row.reference(**{n: np.asarray(v) for n, v in setting.items()}, **accuracy.static)
+        judge = getattr(judge, "line", judge)
         if isinstance(judge, Line):
             d = row.new(**setting, **accuracy.static)
             whole = {name for name in setting if _whole(row, d, name)}
