@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from ..shapes import broadcast_shapes
-from ..special import betainc, betaincc, log_betainc, log_betaincc, log_binomial
+from ..special import betainc, betaincc, log_betainc, log_betaincc
+from ..special.binomial import log_binomial
 from ..values import extremes
 
 __all__ = [

@@ -20,7 +20,8 @@ from ..constraints import (
 from ..distribution import Distribution
 from ..param import Param, param
 from ..samplers import log_uniform
-from ..special import log1mexp, log_binomial
+from ..special import log1mexp
+from ..special.binomial import log_binomial
 from ..special.elementary import horner
 from ..tables import listed
 from ..values import extremes, highest, lowest

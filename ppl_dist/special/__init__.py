@@ -14,7 +14,6 @@ from .beta import (
     log_betaincc,
     multi_log_beta,
 )
-from .binomial import log_binomial, log_count_share, poisson_surprise
 from .bregman import binet_excess, expm1mx, lgamma_excess, log_excess, log_quotient, trigamma
 from .elementary import (
     deviance,
@@ -58,8 +57,6 @@ __all__ = [
     "log_beta",
     "log_betainc",
     "log_betaincc",
-    "log_binomial",
-    "log_count_share",
     "log_excess",
     "log_factorial_excess",
     "log_gammainc",
@@ -73,7 +70,6 @@ __all__ = [
     "ndtr",
     "ndtri",
     "ndtri_exp",
-    "poisson_surprise",
     "stdtr",
     "stdtrit",
     "stirling_error",

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..values import gradient_possible
 
 _LOG_2 = math.log(2.0)
+_DIM = 1e-30
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 # B_2k / (2k (2k - 1)), k = 1...8: Stirling's series, DLMF 5.11.1.
@@ -145,7 +146,7 @@ def log1prel(x: Tensor) -> Tensor:
     Near 0 it is 2 artanh(r)/x for r = x/(2 + x).
     """
     if not gradient_possible(x):
-        return (torch.log1p(x) / x).masked_fill_(x == 0, 1.0)
+        return (torch.log1p(x) / x).masked_fill_(x.abs() < _DIM, 1.0)  # of subnormal numbers the quotient is rough
     small = x.abs() < 0.05
     near, far = torch.where(small, x, 0.0), torch.where(small, 1.0, x)
     inverse = 1 / (2 + near)

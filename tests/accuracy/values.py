@@ -49,7 +49,7 @@ class Point:
     def single(self) -> bool:
         """Whether all inputs are numbers of float32 too."""
         tiny = np.finfo(np.float32).tiny
-        return all(float(np.float32(v)) == v for v in (*self.setting.values(), self.x)) and not 0 < abs(self.x) < tiny
+        return all(_single(v) == v for v in (*self.setting.values(), self.x)) and not 0 < abs(self.x) < tiny
 
 
 def _log(p: Any, q: Any) -> Any:
@@ -76,7 +76,13 @@ def _point(line: dict[str, str], names: list[str]) -> Point:
 
 def _text(v: float) -> str:
     """A number of float32 as it reads there; one of float64 alone with a mark."""
-    return str(np.float32(v)) if float(np.float32(v)) == v else f"{v!r}d"
+    return str(np.float32(v)) if _single(v) == v else f"{v!r}d"
+
+
+def _single(v: float) -> float:
+    """The nearest number of float32."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(v))
 
 
 def _number(text: str) -> float:
@@ -96,7 +102,7 @@ def write(row: Row, accuracy: Accuracy, points: list[Point]) -> None:
 def settings(accuracy: Accuracy) -> Iterator[dict[str, float]]:
     """All combinations, in numbers of float32, so that both dtypes are held to the same values."""
     for values in itertools.product(*accuracy.grid.values()):
-        yield {name: float(np.float32(v)) for name, v in zip(accuracy.grid, values, strict=True)}
+        yield {name: _single(v) for name, v in zip(accuracy.grid, values, strict=True)}
 
 
 def make(row: Row, accuracy: Accuracy) -> list[Point]:
@@ -125,8 +131,8 @@ def values(judge: Line, row: Row, d: Any) -> list[float]:
     with np.errstate(all="ignore"):
         levels = np.asarray(LEVELS)
         body = np.concatenate([judge.law.ppf(levels), judge.law.isf(levels)])
-    found = {float(np.float32(x)) for x in body} | {float(np.float32(x)) for x in EXTREMES}
-    found |= {-x for x in found} | {float(x) for x in body if np.float64(np.float32(x)) != x}
+    found = {_single(x) for x in body} | {_single(x) for x in EXTREMES}
+    found |= {-x for x in found} | {float(x) for x in body if _single(x) != x}
     if row.kind == "discrete":
         found = {float(np.floor(x)) for x in found if abs(x) < 1e15}
     return sorted(x for x in found if math.isfinite(x) and bool(d.support.check(torch.tensor(x, dtype=torch.float64))))

@@ -120,7 +120,9 @@ def _more_zeros(counts: exact.Exact) -> exact.Exact:
 
         return result
 
-    return exact.Exact(mixed(counts.log_prob, True, True), mixed(counts.cdf, True, False), mixed(counts.sf, False, False))
+    return exact.Exact(
+        mixed(counts.log_prob, True, True), mixed(counts.cdf, True, False), mixed(counts.sf, False, False)
+    )
 
 
 @dataclass(frozen=True)
