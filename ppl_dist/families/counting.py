@@ -1,30 +1,23 @@
-"""What the families of counts share: tails through the incomplete beta function, quantiles, expected log factorials."""
+"""What the families of counts share: how far plain log factorials carry, expected ones, tables of masses."""
 
 from __future__ import annotations
 
 import functools
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
-from ..shapes import broadcast_shapes
-from ..special import betainc, betaincc, log_betainc, log_betaincc, log_binomial
 from ..values import extremes
 
 __all__ = [
-    "Successes",
-    "Trials",
-    "count_quantile",
     "expected_log_choices",
     "expected_log_factorials",
     "log_masses",
     "log_scale_integral",
     "plain_precision",
-    "slack_of_level",
     "top_count",
     "unit_vectors",
     "widened",
@@ -33,7 +26,6 @@ __all__ = [
 
 TABLE_COUNT = 64  # up to here the polynomial is shorter than the integral
 SMALL_COUNT = 32.0  # up to here the sum of the expected log factorials is shorter than a table
-TAIL_ERROR = 1e-12  # what is said of the special functions
 PLAIN = 16.0  # up to here no digit of single precision is lost where log factorials cancel
 PLAIN_WIDE = {torch.float32: 2e8, torch.float64: 128.0}  # the same of double precision, for an answer in these
 
@@ -112,35 +104,6 @@ def log_masses(d: Any) -> Tensor:
     return torch.where(inside, d._log_prob(torch.where(inside, k, 0.0)), -torch.inf)
 
 
-def slack_of_level(level: Tensor, log_level: Tensor) -> Tensor:
-    """By how much the log of a tail may miss that of a level, so that the quantile of a rounded cdf(k) is k.
-
-    A level is rounded in its dtype, above one half by eps/4. Tails are in double precision, and their errors, as those
-    of the logarithms, are parts of themselves.
-    """
-    rounding = torch.where(level > 0.5, 0.26 / level, 0.51) * torch.finfo(level.dtype).eps
-    size = -log_level
-    return rounding + TAIL_ERROR * size.clamp(max=1) + 32 * torch.finfo(torch.float64).eps * size
-
-
-def count_quantile(d: Any, level: Tensor, top: Tensor, *, upper: bool) -> Tensor:
-    """The smallest k with cdf(k) >= level, or with sf(k) <= level when `upper`; `top` where no mass may be left.
-
-    Found bit by bit. Counts carry no gradient, so neither does this.
-    """
-    with torch.no_grad():
-        shape = broadcast_shapes([level.shape, d.batch_shape])
-        wide, given = d.expand(shape).to(torch.float64), level.to(torch.float64)
-        log_level = given.log()
-        slack = slack_of_level(level, log_level)
-        below = torch.full(shape, -1.0, dtype=torch.float64, device=level.device)
-        for bit in reversed(range(53)):
-            middle = below + 2.0**bit
-            reached = wide._log_sf(middle) <= log_level + slack if upper else wide._log_cdf(middle) >= log_level - slack
-            below = torch.where(reached, below, middle)
-        return torch.where(given == (0 if upper else 1), top, below + 1).to(level.dtype)
-
-
 def log_scale_integral(f: Callable[[Tensor], Tensor], low: float, high: float, device: torch.device) -> Tensor:
     """The integral of f(t)/t over t > 0: trapezoids in log t from `low` to `high`.
 
@@ -150,104 +113,3 @@ def log_scale_integral(f: Callable[[Tensor], Tensor], low: float, high: float, d
     h = 0.2
     t = torch.arange(low, high, h, dtype=torch.float64, device=device).exp()
     return h * f(t).sum(-1)
-
-
-class Trials:
-    """Mixed into counts of successes of chance p, for which P(X > k) = I_p(k + 1, m(k))."""
-
-    def _chances(self) -> tuple[Tensor, Tensor]:
-        """p and 1 - p, each to full relative accuracy in double precision."""
-        raise NotImplementedError(f"{type(self).__name__} has no chance of success.")
-
-    def _log_chances(self, k: Tensor | None, m: Tensor) -> tuple[Tensor, Tensor]:
-        """(log p, log(1 - p)), to be multiplied by k and by m; made up where that is 0, as p may be 0 or 1 there.
-
-        None for k says that log p is finite.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no chance of success.")
-
-    def _trials(self, k: Tensor, m: Tensor) -> Tensor:
-        """k log p + m log(1 - p); a term whose count is 0 is left out, with its derivative."""
-        success, failure = self._log_chances(k, m)
-        return torch.addcmul(k * success, m, failure)
-
-    def _log_binomial(self, k: Tensor, m: Tensor) -> Tensor:
-        """log G(k+m+1) / (G(k+1) G(m+1)) p^k (1-p)^m, for counts of any size."""
-        return log_binomial(k, m, *self._chances(), *self._log_chances(k, m))
-
-    def _rest(self, k: Tensor) -> Tensor:
-        """m(k), the failures that stand against k + 1 successes; none are left where it is 0."""
-        raise NotImplementedError(f"{type(self).__name__} has no cdf.")
-
-    def _top(self) -> Tensor:
-        """The end of the support."""
-        raise NotImplementedError(f"{type(self).__name__} has no icdf.")
-
-    def _tail(self, x: Tensor, ours: Any, below: float, beyond: float) -> Tensor:
-        k = x.to(torch.float64).floor().clamp(-1, 1e30)
-        m = self._rest(k)
-        regular = (k >= 0) & (m > 0)
-        value = ours(torch.where(regular, k + 1, 1.0), torch.where(regular, m, 1.0), *self._chances())
-        value = torch.where(regular, value, torch.where(k < 0, below, beyond + 0 * k))
-        return value.to(x.dtype)
-
-    def _cdf(self, x: Tensor) -> Tensor:
-        return self._tail(x, betaincc, 0.0, 1.0)
-
-    def _log_cdf(self, x: Tensor) -> Tensor:
-        return self._tail(x, log_betaincc, -torch.inf, 0.0)
-
-    def _sf(self, x: Tensor) -> Tensor:
-        return self._tail(x, betainc, 1.0, 0.0)
-
-    def _log_sf(self, x: Tensor) -> Tensor:
-        return self._tail(x, log_betainc, 0.0, -torch.inf)
-
-    def _icdf(self, p: Tensor) -> Tensor:
-        return count_quantile(self, p, self._top(), upper=False)
-
-    def _isf(self, q: Tensor) -> Tensor:
-        return count_quantile(self, q, self._top(), upper=True)
-
-
-class Successes(Trials):
-    """Mixed into such counts with `probs` p or `logits` log(p / (1-p))."""
-
-    if TYPE_CHECKING:
-        probs: Tensor
-        logits: Tensor
-        _batch_shape: torch.Size
-
-    @property
-    def param_shape(self) -> torch.Size:
-        """The shape of `probs`."""
-        return self._batch_shape
-
-    def _given(self) -> Tensor:
-        state = self.__dict__
-        given: Tensor = state["logits"] if "logits" in state else state["probs"]
-        return given
-
-    def _failure(self) -> Tensor:
-        """1 - p, to full relative accuracy."""
-        given = self._given()
-        return (-given).sigmoid() if "logits" in self.__dict__ else 1 - given
-
-    def _odds(self) -> Tensor:
-        """p / (1 - p)."""
-        given = self._given()
-        return given.exp() if "logits" in self.__dict__ else given / (1 - given)
-
-    def _chances(self) -> tuple[Tensor, Tensor]:
-        given = self._given().to(torch.float64)
-        return (given.sigmoid(), (-given).sigmoid()) if "logits" in self.__dict__ else (given, 1 - given)
-
-    def _log_chances(self, k: Tensor | None, m: Tensor) -> tuple[Tensor, Tensor]:
-        one = other = given = self._given().to(m.dtype)
-        logits = "logits" in self.__dict__
-        seen = extremes(given)
-        low, high = (-torch.inf, torch.inf) if logits else (0.0, 1.0)
-        if seen is None or not (low < seen[0] and seen[1] < high):
-            one = given if k is None else torch.where(k == 0, 0.5, given)
-            other = torch.where(m == 0, 0.5, given)
-        return (logsigmoid(one), logsigmoid(-other)) if logits else (one.log(), (-other).log1p())

@@ -20,11 +20,13 @@ from ..constraints import (
 from ..distribution import Distribution
 from ..param import Param, param
 from ..samplers import log_uniform
-from ..special import log1mexp, log_binomial
+from ..special import log1mexp
+from ..special.binomial import log_binomial
 from ..special.elementary import horner
 from ..tables import listed
 from ..values import extremes, highest, lowest
-from .counting import Successes, Trials, expected_log_choices, log_scale_integral, plain_precision, slack_of_level
+from .counting import expected_log_choices, log_scale_integral, plain_precision
+from .trials import Successes, Trials, skewed, slack_of_level
 
 __all__ = ["Binomial", "GammaPoisson", "Geometric", "NegativeBinomial"]
 
@@ -150,6 +152,15 @@ class Binomial(Successes, Distribution):
     def _top(self) -> Tensor:
         return torch.where(self.probs > 0, self.total_count, 0.0)
 
+    def _guess(self, z: Tensor, log_p: Tensor) -> Tensor:
+        p, q = self._chances()
+        mean = self.total_count * p
+        return skewed(z, mean, mean * q, q - p)
+
+    def _log_rise(self, k: Tensor) -> Tensor:
+        p, q = self._chances()
+        return ((self.total_count - k + 0.5) * p / ((k + 1) * q)).log()
+
     @property
     def mean(self) -> Tensor:
         return self.total_count * self.probs
@@ -232,6 +243,14 @@ def log_negative_mass(d: Trials, total: Tensor, x: Tensor) -> Tensor:
     return torch.where(none, total * failure, log_mass).to(dtype)
 
 
+def negative_guess(d: Trials, total: Tensor, z: Tensor, log_p: Tensor) -> Tensor:
+    """About the quantile, and no less than a bound on that of the rate: P(rate <= t p/q) <= t^r / G(r + 1)."""
+    p, q = d._chances()
+    mean = total * p / q
+    bound = ((log_p + (total + 1).lgamma()) / total).exp() * (p / q)
+    return torch.maximum(skewed(z, mean, mean / q, (1 + p) / q), bound)
+
+
 class NegativeBinomial(Successes, Distribution):
     """NegativeBinomial(total_count r, probs p, or logits):  mass  G(k+r) / (k! G(r)) p**k (1-p)**r,  k = 0, 1, 2, ...
 
@@ -291,6 +310,12 @@ class NegativeBinomial(Successes, Distribution):
     def _top(self) -> Tensor:
         return torch.where(self.probs * self.total_count > 0, torch.inf, 0.0)
 
+    def _guess(self, z: Tensor, log_p: Tensor) -> Tensor:
+        return negative_guess(self, self.total_count, z, log_p)
+
+    def _log_rise(self, k: Tensor) -> Tensor:
+        return ((k + self.total_count) / (k + 1) * self._chances()[0]).log()
+
     @property
     def mean(self) -> Tensor:
         return self.total_count * self._odds()
@@ -346,6 +371,12 @@ class GammaPoisson(Trials, Distribution):
 
     def _top(self) -> Tensor:
         return torch.full_like(self.rate, torch.inf)
+
+    def _guess(self, z: Tensor, log_p: Tensor) -> Tensor:
+        return negative_guess(self, self.concentration, z, log_p)
+
+    def _log_rise(self, k: Tensor) -> Tensor:
+        return ((k + self.concentration) / (k + 1) * self._chances()[0]).log()
 
     @property
     def mean(self) -> Tensor:

@@ -12,9 +12,11 @@ from ..distribution import Distribution
 from ..param import Param, param
 from ..samplers import log_standard_gamma
 from ..shapes import broadcast_shapes
-from ..special import log1mexp, log_count_share
+from ..special import log1mexp
+from ..special.binomial import log_count_share
 from ..tables import listed
-from .counting import log_masses, slack_of_level, widened
+from .counting import log_masses, widened
+from .trials import slack_of_level
 
 __all__ = ["BetaBinomial", "DiscreteUniform"]
 

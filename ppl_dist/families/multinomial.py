@@ -12,7 +12,8 @@ from ..constraints import Independent, dependent_property, multinomial, nonnegat
 from ..distribution import Distribution
 from ..param import Param, param
 from ..samplers import log_standard_gamma
-from ..special import log_beta, log_count_share, poisson_surprise
+from ..special import log_beta
+from ..special.binomial import log_count_share, poisson_surprise
 from ..values import highest, lowest
 from .categorical import Categories, inverted
 from .counting import expected_log_factorials, log_masses, plain_precision, unit_vectors, widened

@@ -12,11 +12,11 @@ from .beta import (
     betaincinv_odds,
     f_log_density,
     log_beta,
+    log_beta_tails,
     log_betainc,
     log_betaincc,
     multi_log_beta,
 )
-from .binomial import log_binomial, log_count_share, poisson_surprise
 from .bregman import binet_excess, expm1mx, lgamma_excess, log_excess, log_quotient, trigamma
 from .elementary import (
     deviance,
@@ -60,10 +60,9 @@ __all__ = [
     "log1pmx",
     "log1prel",
     "log_beta",
+    "log_beta_tails",
     "log_betainc",
     "log_betaincc",
-    "log_binomial",
-    "log_count_share",
     "log_excess",
     "log_factorial_excess",
     "log_gammainc",
@@ -77,7 +76,6 @@ __all__ = [
     "ndtr",
     "ndtri",
     "ndtri_exp",
-    "poisson_surprise",
     "stdtr",
     "stdtrit",
     "stirling_error",

@@ -262,6 +262,12 @@ def log_betaincc(a: Tensor, b: Tensor, x: Tensor, y: Tensor | None = None) -> Te
     return log_q.to(dtype)
 
 
+def log_beta_tails(a: Tensor, b: Tensor, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """`log_betainc` and `log_betaincc` in the time of one."""
+    log_p, log_q, dtype = _tails(a, b, x, y)
+    return log_p.to(dtype), log_q.to(dtype)
+
+
 def _bounds(a: Tensor, b: Tensor, log_p: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
     """Numbers below and above z = logit x with I_x(a, b) = exp(log_p).
 
