@@ -14,6 +14,7 @@ from ..param import Param, param
 from ..special import gammainc, gammaincc, gammainccinv, gammaincinv, log_gammainc, log_gammaincc
 from ..transforms import PowerTransform, Transform
 from .counting import widened
+from .edges import ratio
 from .gamma import Gamma, scaled_log_density
 
 __all__ = ["Chi2", "InverseGamma"]
@@ -73,10 +74,9 @@ class InverseGamma(Mapped):
         return scaled_log_density(self.concentration, self.rate, x, 1.0)
 
     def _tail(self, tail: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> Tensor:
-        a, b, wide = widened(self.concentration, self.rate, x)
         # held above 0: the derivative of 1/x there is infinite, that of the answer is 0
-        odds = b / wide.clamp(min=torch.finfo(wide.dtype).tiny)
-        return tail(a, odds).to(torch.promote_types(self.rate.dtype, x.dtype))
+        odds = ratio(self.rate, x.clamp(min=torch.finfo(x.dtype).tiny))
+        return tail(self.concentration, odds).to(torch.promote_types(self.rate.dtype, x.dtype))
 
     def _quantile(self, inverse: Callable[[Tensor, Tensor], Tensor], p: Tensor) -> Tensor:
         a, b, wide = widened(self.concentration, self.rate, p)

@@ -16,7 +16,7 @@ from ..special import gammainc, gammaincc, gammainccinv, gammaincinv, log_gammai
 from ..special.gamma import log_density
 from ..values import highest
 from .counting import widened
-from .edges import log_rise, regular, xlogy
+from .edges import log_rise, product, regular, xlogy
 from .hazard import Hazard
 
 __all__ = ["Exponential", "Gamma", "scaled_log_density"]
@@ -65,8 +65,7 @@ class Gamma(ExponentialFamily):
         return scaled_log_density(self.concentration, self.rate, x, -1.0)
 
     def _tail(self, tail: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> Tensor:
-        a, b, wide = widened(self.concentration, self.rate, x)  # in single precision b x may underflow
-        return tail(a, b * wide).to(torch.promote_types(self.rate.dtype, x.dtype))
+        return tail(self.concentration, product(self.rate, x)).to(torch.promote_types(self.rate.dtype, x.dtype))
 
     def _quantile(self, inverse: Callable[[Tensor, Tensor], Tensor], p: Tensor) -> Tensor:
         a, b, wide = widened(self.concentration, self.rate, p)

@@ -24,6 +24,7 @@ FEW = 32.0
 SLACK = 8  # roundings that a given probability may be off by, so that the quantile of a rounded cdf(k) is k
 INEXACT = 2e-12  # relative error of a tail; neighbouring counts differ by 1 / sqrt(r) of it
 MARGIN = 0.02  # of a count, for what is lost on the way to it
+EXACT = 1e7  # up to here single precision knows k + 1 from k
 SMALLEST = 1e-320
 NEWTON = 7
 # the entropy beyond log(2 pi e r)/2, by powers of 1/r
@@ -91,7 +92,9 @@ class Poisson(ExponentialFamily):
         return _log_mass(x, self.rate)
 
     def _tail(self, tail: Callable[[Tensor, Tensor], Tensor], x: Tensor, below: float) -> Tensor:
-        k, r = widened(x.floor(), self.rate)  # in single precision k + 1 may be k
+        k, r = x.floor(), self.rate
+        if highest(k) > EXACT:
+            k, r = widened(k, r)
         value = torch.where(k < 0, below, tail(_finite(k) + 1, r))
         return value.to(torch.promote_types(x.dtype, self.rate.dtype))
 
