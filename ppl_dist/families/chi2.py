@@ -75,8 +75,8 @@ class InverseGamma(Mapped):
 
     def _tail(self, tail: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> Tensor:
         # held above 0: the derivative of 1/x there is infinite, that of the answer is 0
-        odds = ratio(self.rate, x.clamp(min=torch.finfo(x.dtype).tiny))
-        return tail(self.concentration, odds).to(torch.promote_types(self.rate.dtype, x.dtype))
+        odds, dtype = ratio(self.rate, x.clamp(min=torch.finfo(x.dtype).tiny))
+        return tail(self.concentration, odds).to(dtype)
 
     def _quantile(self, inverse: Callable[[Tensor, Tensor], Tensor], p: Tensor) -> Tensor:
         a, b, wide = widened(self.concentration, self.rate, p)

@@ -19,16 +19,18 @@ def regular(x: Tensor) -> bool:
     return seen is not None and seen[0] >= torch.finfo(x.dtype).tiny and seen[1] < torch.inf
 
 
-def product(x: Tensor, y: Tensor) -> Tensor:
-    """x * y, in double precision unless single is seen to hold it."""
+def product(x: Tensor, y: Tensor) -> tuple[Tensor, torch.dtype]:
+    """x * y, in double precision unless single is seen to hold it; and the dtype that the answer is to have."""
     value = x * y
-    return value if value.dtype == torch.float64 or regular(value) else x.to(torch.float64) * y.to(torch.float64)
+    wide = value.dtype != torch.float64 and not regular(value)
+    return x.to(torch.float64) * y.to(torch.float64) if wide else value, value.dtype
 
 
-def ratio(x: Tensor, y: Tensor) -> Tensor:
-    """x / y, in double precision unless single is seen to hold it."""
+def ratio(x: Tensor, y: Tensor) -> tuple[Tensor, torch.dtype]:
+    """x / y in the same way."""
     value = x / y
-    return value if value.dtype == torch.float64 or regular(value) else x.to(torch.float64) / y.to(torch.float64)
+    wide = value.dtype != torch.float64 and not regular(value)
+    return x.to(torch.float64) / y.to(torch.float64) if wide else value, value.dtype
 
 
 def xlogy(c: Tensor, x: Tensor) -> Tensor:

@@ -133,10 +133,11 @@ class Weibull(Hazard, Mapped):
         return torch.where(r == torch.inf, -torch.inf, value).to(dtype)
 
     def _hazard(self, x: Tensor) -> Tensor:
-        return ratio(x, self.scale).pow(self.concentration).to(torch.result_type(x, self.scale))
+        r, dtype = ratio(x, self.scale)
+        return r.pow(self.concentration).to(dtype)
 
     def _at_hazard(self, h: Tensor) -> Tensor:
-        power = h.pow(self.concentration.to(torch.result_type(h, self.concentration)).reciprocal())
+        power = h.pow(self.concentration.to(torch.promote_types(h.dtype, self.concentration.dtype)).reciprocal())
         if power.dtype == torch.float64 or regular(power):
             return self.scale * power
         s, k, wide = widened(self.scale, self.concentration, h)
@@ -147,15 +148,14 @@ class Weibull(Hazard, Mapped):
         return p if lowest(self.concentration) > 0.1 else p.to(torch.float64)
 
     def _icdf(self, p: Tensor) -> Tensor:
-        return super()._icdf(self._fine(p)).to(torch.result_type(p, self.scale))
+        return super()._icdf(self._fine(p)).to(torch.promote_types(p.dtype, self.scale.dtype))
 
     def _isf(self, q: Tensor) -> Tensor:
-        return super()._isf(self._fine(q)).to(torch.result_type(q, self.scale))
+        return super()._isf(self._fine(q)).to(torch.promote_types(q.dtype, self.scale.dtype))
 
     def _log_cdf(self, x: Tensor) -> Tensor:
-        r = ratio(x, self.scale)
-        rise = log_rise(self.concentration * r.log(), r.pow(self.concentration))
-        return rise.to(torch.result_type(x, self.scale))
+        r, dtype = ratio(x, self.scale)
+        return log_rise(self.concentration * r.log(), r.pow(self.concentration)).to(dtype)
 
     @property
     def mean(self) -> Tensor:
@@ -203,12 +203,12 @@ class Pareto(Hazard, Mapped):
         return self.scale * (log_uniform(shape, self.alpha, generator).neg_() / self.alpha).exp()
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        s, a, r = self.scale, self.alpha, ratio(x, self.scale)
-        return torch.addcmul((a / s).log(), a + 1, r.log(), value=-1).to(torch.result_type(x, s))
+        a, (r, dtype) = self.alpha, ratio(x, self.scale)
+        return torch.addcmul((a / self.scale).log(), a + 1, r.log(), value=-1).to(dtype)
 
     def _hazard(self, x: Tensor) -> Tensor:
-        excess = ratio(x - self.scale, self.scale)  # x / s is too near 1 close to the edge
-        return (self.alpha * excess.log1p()).to(torch.result_type(x, self.scale))
+        excess, dtype = ratio(x - self.scale, self.scale)  # x / s is too near 1 close to the edge
+        return (self.alpha * excess.log1p()).to(dtype)
 
     def _at_hazard(self, h: Tensor) -> Tensor:
         rise = h / self.alpha

@@ -34,7 +34,8 @@ def scaled_log_density(a: Tensor, b: Tensor, x: Tensor, power: float) -> Tensor:
     t = b * x if power < 0 else b / x
     log_gamma = torch.lgamma(a)
     if highest(log_gamma) <= PLAIN.get(t.dtype, 0.0) and regular(t):
-        return torch.addcmul(b.log() * -power, a + power, t.log()) - t - log_gamma
+        shift = b.log() if power < 0 else b.log().neg_()
+        return torch.addcmul(shift, a + power, t.log()).sub_(t).sub_(log_gamma)
     if t.dtype != torch.float64:
         a, b, x = widened(a, b, x)
         return scaled_log_density(a, b, x, power).to(t.dtype)
@@ -65,7 +66,8 @@ class Gamma(ExponentialFamily):
         return scaled_log_density(self.concentration, self.rate, x, -1.0)
 
     def _tail(self, tail: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> Tensor:
-        return tail(self.concentration, product(self.rate, x)).to(torch.promote_types(self.rate.dtype, x.dtype))
+        t, dtype = product(self.rate, x)
+        return tail(self.concentration, t).to(dtype)
 
     def _quantile(self, inverse: Callable[[Tensor, Tensor], Tensor], p: Tensor) -> Tensor:
         a, b, wide = widened(self.concentration, self.rate, p)

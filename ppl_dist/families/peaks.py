@@ -71,16 +71,16 @@ class GeneralizedPareto(Hazard, Distribution):
         end = e == torch.inf
         # at the upper end the density is 0, 1/s or infinite, as 1 + c is above, at or below 0
         rise = torch.where(end, torch.xlogy(more.detach(), 0.0), -more * torch.where(end, 0.0, e))
-        return (rise - self.scale.log()).to(torch.result_type(x, self.scale))
+        return (rise - self.scale.log()).to(torch.promote_types(x.dtype, self.scale.dtype))
 
     def _hazard(self, x: Tensor) -> Tensor:
         inner = self._inner(x)
-        return self._exponential(x).to(torch.result_type(x, self.scale)) if inner is None else inner
+        return self._exponential(x).to(torch.promote_types(x.dtype, self.scale.dtype)) if inner is None else inner
 
     def _log_cdf(self, x: Tensor) -> Tensor:
         inner = self._inner(x)
         e = self._exponential(x) if inner is None else inner
-        return log1mexp(-e).to(torch.result_type(x, self.scale))
+        return log1mexp(-e).to(torch.promote_types(x.dtype, self.scale.dtype))
 
     def _at_hazard(self, h: Tensor) -> Tensor:
         rise = h * exprel(self.concentration * h)

@@ -18,8 +18,9 @@ from .counting import widened
 
 __all__ = ["Poisson"]
 
-# up to here the rounding of log k!, and of the terms that it cancels with, is one of the answer
-PLAIN = {torch.float32: 32.0, torch.float64: 500.0}
+# Up to such a rate, or up to such a log k!, the rounding of the terms is one of the answer: a term is large only where
+# no other cancels it.
+PLAIN = {torch.float32: (12.0, 32.0), torch.float64: (150.0, 500.0)}
 FEW = 32.0
 SLACK = 8  # roundings that a given probability may be off by, so that the quantile of a rounded cdf(k) is k
 INEXACT = 2e-12  # relative error of a tail; neighbouring counts differ by 1 / sqrt(r) of it
@@ -40,10 +41,11 @@ def _log_mass(x: Tensor, r: Tensor) -> Tensor:
     """The log mass at the count x: term by term, or where its terms are not seen to be small, by Loader's form."""
     k = x if x.is_floating_point() else x.to(r.dtype)  # lgamma of an integer tensor is in the default precision
     log_factorial = torch.lgamma(k + 1)
-    if highest(log_factorial) <= PLAIN.get(torch.result_type(k, r), 0.0):
+    most, largest = PLAIN.get(torch.promote_types(k.dtype, r.dtype), (0.0, 0.0))
+    if highest(r) <= most or highest(log_factorial) <= largest:
         return _plain_log_mass(k, r, log_factorial)
     if r.dtype != torch.float64 or k.dtype != torch.float64:
-        return _log_mass(*widened(x, r)).to(torch.result_type(k, r))
+        return _log_mass(*widened(x, r)).to(torch.promote_types(k.dtype, r.dtype))
     few = k < FEW
     small = torch.where(few, k, 0.0)
     large, wide = torch.where(few, FEW, k), torch.where(few, FEW, r)
