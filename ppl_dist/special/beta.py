@@ -306,7 +306,9 @@ def _lower_root(a: Tensor, b: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
         step = step * log1prel((bend * step).clamp(min=-0.95))
         slip = 1e-9 * (1 + z.abs()) + 1e-12 / slope  # of a bound, by rounding
         inside = (z + step >= low - slip) & (z + step <= high + slip)
-        z = torch.where(inside, z + step, 0.5 * (low + high))
+        last, z = z, torch.where(inside, z + step, 0.5 * (low + high))
+        if known((z - last).abs() <= 1e-6 * (1 + z.abs())):  # the next step squares that
+            break
     missing, slope, bend = residual(a, b, log_p, z)
     step = missing / slope
     return z + step - 0.5 * bend * step * step

@@ -263,7 +263,7 @@ ROWS: tuple[Row, ...] = (
         bad=({"concentration1": -1.0}, {"concentration0": 0.0}),
         whole={"concentration1": 2, "concentration0": 3},
         peer=td.Kumaraswamy,
-        accuracy=(Accuracy(dict.fromkeys(("concentration1", "concentration0"), (1e-8, 1e-3, 1.0, 30.0, 1e8))),),
+        accuracy=(Accuracy(dict.fromkeys(("concentration1", "concentration0"), (1e-8, 1e-3, 0.5, 1.0, 30.0, 1e8))),),
         torch_wrong={"*:mode": "nan, also where the density has a peak"},
     ),
 )

@@ -109,7 +109,7 @@ ROWS: tuple[Row, ...] = (
         whole={"df1": 3, "df2": 9},
         peer=td.FisherSnedecor,
         one_noise=False,
-        accuracy=(Accuracy(dict.fromkeys(("df1", "df2"), (1e-8, 1e-3, 1.0, 30.0, 1e8))),),
+        accuracy=(Accuracy(dict.fromkeys(("df1", "df2"), (1e-8, 1e-3, 1.0, 30.0, 1e4, 1e8))),),
     ),
     Row(
         dist.GeneralizedPareto,
