@@ -12,6 +12,7 @@ from ..support.table import INVERSES, Accuracy, Row
 from .values import Point, read
 
 ROUNDINGS = 4  # of the inputs that a result may be off by, whatever the bound
+MOOT = 0.5  # where the rounding of a level moves its quantile by more than this part of it, the level says nothing
 LOGS = ("log_prob", "log_cdf", "log_survival_function")
 
 
@@ -63,6 +64,8 @@ def errors(row: Row, accuracy: Accuracy, method: str, dtype: torch.dtype) -> Err
     got = result.double().numpy()
     exact = _rounded([float(_exact(p, method)) for p in points], dtype)
     with np.errstate(all="ignore"):
+        # an overflow is as far off as the largest number is
+        got = np.where(np.isfinite(exact), np.clip(got, -torch.finfo(dtype).max, torch.finfo(dtype).max), got)
         gap = np.where(got == exact, 0.0, np.abs(got - exact))
         if method in INVERSES and dtype != torch.float64:
             # a rounded level has a quantile of its own, which float64 knows; far out no linear slack tells how far off
@@ -74,6 +77,8 @@ def errors(row: Row, accuracy: Accuracy, method: str, dtype: torch.dtype) -> Err
         inputs = ROUNDINGS * torch.finfo(dtype).eps * np.array([_slack(p, method) for p in points])
         error = np.nan_to_num(gap / scale, nan=np.inf)
         allowed = np.maximum(accuracy.bound(method, dtype), np.nan_to_num(inputs / scale, nan=0.0))
+        if method in INVERSES:
+            allowed = np.where(allowed > MOOT, np.inf, allowed)
     return Errors(f"{row.name}.{method}, {dtype}", points, got, exact, error, allowed)
 
 

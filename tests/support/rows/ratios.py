@@ -12,7 +12,7 @@ import ppl_dist as dist
 
 from .. import references
 from ..exact import Exact, beta_tails, mp
-from ..table import CONTINUOUS, Row, case, line, no_form
+from ..table import CONTINUOUS, SCALES, Accuracy, Row, case, line, no_form
 
 
 def _student_tail(t: Any, df: Any) -> Any:
@@ -124,6 +124,7 @@ ROWS: tuple[Row, ...] = (
         bad=({"scale": 0.0}, {"loc": float("nan")}, {"concentration": float("nan")}),
         whole={"loc": 0, "scale": 2, "concentration": 1},
         peer=td.GeneralizedPareto,
+        accuracy=(Accuracy({"loc": (0.0, -1e8), "scale": SCALES, "concentration": (-0.5, -1e-8, 0.0, 1.0, 1e4)}),),
         gaps={"variance:heavy": "infinite; scipy says nan"},
         torch_wrong={
             "heavy:mean": ENDLESS,
