@@ -17,7 +17,7 @@ __all__ = ["Successes", "Trials", "rounding_of", "skewed", "slack_of_level"]
 
 TAIL_ERROR = 1e-12  # what is said of the special functions
 TINY = 1e-300
-STEPS = 12  # of a search in a graph: the grids of the law of accuracy take 9
+STEPS = 12  # of a search in a graph; the grids of the law of accuracy take 10
 PATIENCE = 8  # steps after which every second one halves the bracket
 LAST_COUNT = 2.0**53  # beyond, neighbours are no longer numbers
 

@@ -12,7 +12,7 @@ from ..support.table import INVERSES, Accuracy, Row
 from .values import Point, read
 
 ROUNDINGS = 4  # of the inputs that a result may be off by, whatever the bound
-MOOT = 0.5  # where the rounding of a level moves its quantile by more than this part of it, the level says nothing
+MOOT = 0.1  # where the rounding of a level moves its quantile by more than this part of it, the level says nothing
 LOGS = ("log_prob", "log_cdf", "log_survival_function")
 
 
