@@ -156,7 +156,7 @@ class ZeroInflated(Wrapper):
             return self._quantile((1 - q.to(torch.float64)) - moved, q + moved).to(q.dtype)
 
     def _quantile(self, below: Tensor, above: Tensor) -> Tensor:
-        """The smallest k with cdf(k) >= below, sf(k) <= above, by the quantiles of the base, whose levels are scaled."""
+        """The smallest k with cdf(k) >= below and sf(k) <= above, by quantiles of the base, whose levels are scaled."""
         wide = self.to(torch.float64)
         base, gate, rest = wide.base_dist, wide.gate, wide._rest()
         scale = torch.where(rest > 0, rest, 1.0)
