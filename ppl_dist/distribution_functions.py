@@ -6,6 +6,7 @@ hooks it has a formula for (`_cdf`, `_sf`, `_icdf`, ...), each accurate in its o
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +19,8 @@ from .rebuild import Rebuildable
 from .special import logsubexp
 
 __all__ = ["DistributionFunctions"]
+
+_LOG_HALF = math.log(0.5)
 
 
 class DistributionFunctions(Rebuildable):
@@ -131,6 +134,13 @@ class DistributionFunctions(Rebuildable):
 
     def _isf_of_log(self, log_q: Tensor) -> Tensor:
         return self._isf(log_q.exp())
+
+    def _at_log_tails(self, log_p: Tensor, log_q: Tensor) -> Tensor:
+        """The quantile at exp(log_p) = 1 - exp(log_q), by the smaller of the two."""
+        lower = log_p < log_q
+        left = self._icdf_of_log(torch.where(lower, log_p, _LOG_HALF))
+        right = self._isf_of_log(torch.where(lower, _LOG_HALF, log_q))
+        return torch.where(lower, left, right)
 
     def _log_tails(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """log P(X <= x) and log P(X > x), constant beyond the ends of the support, where derivatives are 0/0."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +22,6 @@ __all__ = ["Truncated"]
 
 _DEEP = -8.0  # logs of masses below it lose too many digits in single precision
 _FAINTEST = -80.0  # the log of a probability that single precision can hold
-_LOG_HALF = math.log(0.5)
 _LARGEST_TABLE = 2**22  # masses; more are not worth the memory
 _FAINT = 1e-18  # a table of counts ends where less than this is left
 
@@ -119,13 +117,10 @@ class Truncated(Bounded):
         below_high, above_high = (0.0, -torch.inf) if high is None else base._log_tails(high)
         below = torch.logaddexp(log_q + below_low, log_p + below_high)
         above = torch.logaddexp(log_q + above_low, log_p + above_high)
-        lower = below < above
         if below.dtype != torch.float64 and lowest(torch.minimum(below, above)) < _FAINTEST:
             wide = self.to(torch.float64)._quantile(p.to(torch.float64), q.to(torch.float64))
             return self._inside(wide.to(below.dtype))
-        left = base._icdf_of_log(torch.where(lower, below, _LOG_HALF))
-        right = base._isf_of_log(torch.where(lower, _LOG_HALF, above))
-        return self._inside(torch.where(lower, left, right))
+        return self._inside(base._at_log_tails(below, above))
 
     def _inside(self, x: Tensor) -> Tensor:
         """Rounding may lead beyond an end."""

@@ -157,6 +157,9 @@ class Binomial(Successes, Distribution):
         mean = self.total_count * p
         return skewed(z, mean, mean * q, q - p)
 
+    def _pairs(self, k: Tensor) -> Tensor:
+        return (self.total_count - k).clamp(min=1)
+
     def _log_rise(self, k: Tensor) -> Tensor:
         p, q = self._chances()
         return ((self.total_count - k + 0.5) * p / ((k + 1) * q)).log()
@@ -313,6 +316,9 @@ class NegativeBinomial(Successes, Distribution):
     def _guess(self, z: Tensor, log_p: Tensor) -> Tensor:
         return negative_guess(self, self.total_count, z, log_p)
 
+    def _pairs(self, k: Tensor) -> Tensor:
+        return k + self.total_count
+
     def _log_rise(self, k: Tensor) -> Tensor:
         return ((k + self.total_count) / (k + 1) * self._chances()[0]).log()
 
@@ -374,6 +380,9 @@ class GammaPoisson(Trials, Distribution):
 
     def _guess(self, z: Tensor, log_p: Tensor) -> Tensor:
         return negative_guess(self, self.concentration, z, log_p)
+
+    def _pairs(self, k: Tensor) -> Tensor:
+        return k + self.concentration
 
     def _log_rise(self, k: Tensor) -> Tensor:
         return ((k + self.concentration) / (k + 1) * self._chances()[0]).log()

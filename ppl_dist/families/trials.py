@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
 from ..shapes import broadcast_shapes
-from ..special import betainc, betaincc, log1mexp, log1prel, log_beta_tails, log_betainc, log_betaincc, ndtri_exp
+from ..special import betainc, betaincc, log1mexp, log1prel, log_betainc, log_betaincc, ndtri_exp
+from ..special.beta import inner_tails
 from ..special.binomial import log_binomial
 from ..values import extremes, known, plainly_eager
 
@@ -17,7 +18,7 @@ __all__ = ["Successes", "Trials", "rounding_of", "skewed", "slack_of_level"]
 
 TAIL_ERROR = 1e-12  # what is said of the special functions
 TINY = 1e-300
-STEPS = 12  # of a search in a graph: the grids of the law of accuracy take 9
+STEPS = 12  # of a search in a graph; the grids of the law of accuracy take 10
 PATIENCE = 8  # steps after which every second one halves the bracket
 LAST_COUNT = 2.0**53  # beyond, neighbours are no longer numbers
 
@@ -38,42 +39,51 @@ def slack_of_level(level: Tensor, log_level: Tensor) -> Tensor:
 
 
 def count_quantile(d: Any, level: Tensor, *, upper: bool) -> Tensor:
-    """The smallest k with cdf(k) >= level, or with sf(k) <= level when `upper`; counts carry no gradient.
+    """The smallest k with cdf(k) >= level, or with sf(k) <= level when `upper`, up to the rounding of a level."""
+    with torch.no_grad():
+        log_level = level.to(torch.float64).log()
+        moved = rounding_of(level).to(torch.float64)
+        cut = (log_level + moved).clamp(max=-TINY) if upper else log_level - moved
+        other = log1mexp(cut)
+        log_p, log_q = (other, cut) if upper else (cut, other)
+        top = d._top()
+        found = search(d, log_p, torch.where(level == (0 if upper else 1), -torch.inf, log_q))
+        return torch.where(level == (0 if upper else 1), top, found).to(level.dtype)
 
-    A bracket that begins as the whole support is closed by a search for the root of the smaller tail. Where nothing
-    can be looked at, it has a fixed length; elsewhere it ends when every bracket is closed.
+
+def search(d: Any, log_p: Tensor, log_q: Tensor) -> Tensor:
+    """The smallest count with log cdf >= log_p and log sf <= log_q, log(1 - exp(log_p)): by the smaller of both.
+
+    A bracket that begins as the whole support is closed by a search for a root. Where nothing can be looked at, it has
+    a fixed length; elsewhere it ends when every bracket is closed. Counts carry no gradient.
     """
     with torch.no_grad():
-        shape = broadcast_shapes([level.shape, d.batch_shape])
-        wide, given = d.expand(shape).to(torch.float64), level.to(torch.float64).expand(shape)
-        log_level, log_other = given.log(), (-given).log1p()
-        slack, nearness = slack_of_level(level, log_level), (-log_level).clamp(max=1)
-        ours = log_level < log_other  # whether the level is the smaller of both
-        lower = ours != upper
+        shape = broadcast_shapes([log_p.shape, d.batch_shape])
+        wide = d.expand(shape).to(torch.float64)
+        log_p, log_q = log_p.expand(shape), log_q.expand(shape)
+        lower = log_p < log_q
         sign = torch.where(lower, 1.0, -1.0).to(torch.float64)
+        level = torch.minimum(log_p, log_q).clamp(min=-1e300)
+        slack = TAIL_ERROR - 32 * torch.finfo(torch.float64).eps * level
         top = wide._top()
-        low, high = torch.full_like(given, -1.0), top.clamp(max=LAST_COUNT)
-        z = sign * ndtri_exp(torch.minimum(log_level, log_other).clamp(min=-1e3))
-        k = wide._guess(z, log_other if upper else log_level).ceil()
-        patient = plainly_eager() and given.is_cpu
+        low, high = torch.full_like(level, -1.0), top.clamp(max=LAST_COUNT)
+        k = wide._guess(sign * ndtri_exp(level.clamp(min=-1e3)), log_p).ceil()
+        patient = plainly_eager() and level.is_cpu
         for i in range(STEPS if not patient else 150):
             if patient and i > PATIENCE and i % 2:
                 k = ((low + 2) * (high + 2)).sqrt().floor() - 2
             k = torch.minimum(torch.maximum(k, low + 1), high - 1).clamp(min=0)
-            below, above = wide._log_tails_at(k)
-            room = slack + nearness * wide._blur(k)
-            cut = (log_level + room).clamp(max=-TINY) if upper else log_level - room
-            reached = above <= cut if upper else below >= cut
+            below, above, log_mass = wide._log_tails_at(k)
+            target = level - sign * (slack + wide._blur(k))
+            reached = torch.where(lower, below >= target, above <= target)
             low, high = torch.where(reached, low, k), torch.where(reached, k, high)
             if patient and known(high - low <= 1):
                 break
-            target = torch.where(ours, cut, log1mexp(cut))
-            k = _next(wide, k, top, torch.where(lower, below, above), target, lower)
+            k = _next(wide, k, top, torch.where(lower, below, above), log_mass, target, lower)
             k = torch.where(k.isfinite(), k, ((low + high) / 2).floor())
         closed = torch.where(high - low <= 1, high, k)
-        # no search leads to an end that has all mass, or none
-        at_end = (given == (0 if upper else 1)) | (top == 0) | (wide._chances()[1] == 0)
-        return torch.where(at_end, top, closed).to(level.dtype)
+        # no search leads to an end that has all mass
+        return torch.where((top == 0) | (wide._chances()[1] == 0), top, closed)
 
 
 def skewed(z: Tensor, mean: Tensor, variance: Tensor, lean: Tensor) -> Tensor:
@@ -81,7 +91,7 @@ def skewed(z: Tensor, mean: Tensor, variance: Tensor, lean: Tensor) -> Tensor:
     return mean + variance.sqrt() * z + lean * (z.square() - 1) / 6
 
 
-def _next(d: Any, k: Tensor, top: Tensor, log_tail: Tensor, target: Tensor, lower: Tensor) -> Tensor:
+def _next(d: Any, k: Tensor, top: Tensor, log_tail: Tensor, log_mass: Tensor, target: Tensor, lower: Tensor) -> Tensor:
     """Where the log of a tail, which is `log_tail` at k, meets the target.
 
     The step is Newton's in the logit of k, or log k on an endless support, where the logs of the tails are concave and
@@ -91,7 +101,7 @@ def _next(d: Any, k: Tensor, top: Tensor, log_tail: Tensor, target: Tensor, lowe
     share = (k + 0.5) / (top + 1)
     pace = (k + 0.5) * (1 - share)  # dk/dy
     rise = d._log_rise(k)
-    steps = d._log_prob(k) + torch.where(lower, rise, 0.0) - log_tail
+    steps = log_mass + torch.where(lower, rise, 0.0) - log_tail
     slope = torch.where(lower, 1.0, -1.0) * softplus(steps.clamp(min=-690.0)) * pace
     step = (target - log_tail) / slope
     step = step * log1prel(((rise * pace - slope + 1 - 2 * share) * step).clamp(min=-0.95))
@@ -156,10 +166,17 @@ class Trials:
     def _log_sf(self, x: Tensor) -> Tensor:
         return self._tail(x, log_betainc, 0.0, -torch.inf)
 
-    def _log_tails_at(self, k: Tensor) -> tuple[Tensor, Tensor]:
-        """log P(X <= k) and log P(X > k) at counts k below the end of the support."""
-        m = self._rest(k)
-        return log_beta_tails(m, torch.where(m > 0, k + 1, 1.0), *reversed(self._chances()))
+    def _log_tails_at(self, k: Tensor) -> tuple[Tensor, ...]:
+        """log P(X <= k), log P(X > k) and log P(X = k), at counts below the end of the support."""
+        m, (p, q) = self._rest(k), self._chances()
+        inside = (m > 0) & (p > 0) & (q > 0)
+        chances = torch.where(inside, q, 0.5), torch.where(inside, p, 0.5)
+        below, above, log_density = inner_tails(torch.where(inside, m, 1.0), k + 1, *chances)
+        return below, above, log_density - (self._pairs(k) * chances[1]).log()
+
+    def _pairs(self, k: Tensor) -> Tensor:
+        """1/B(m(k), k + 1) over the coefficient of the mass at k."""
+        raise NotImplementedError(f"{type(self).__name__} has no icdf.")
 
     def _guess(self, z: Tensor, log_p: Tensor) -> Tensor:
         """About the quantile at exp(log_p), the normal score z."""
@@ -168,6 +185,14 @@ class Trials:
     def _log_rise(self, k: Tensor) -> Tensor:
         """About log P(X = k + 1) - log P(X = k)."""
         raise NotImplementedError(f"{type(self).__name__} has no icdf.")
+
+    def _at_log_tails(self, log_p: Tensor, log_q: Tensor) -> Tensor:
+        blur = 4 * torch.finfo(log_p.dtype).eps
+        wide = log_p.to(torch.float64), log_q.to(torch.float64)
+        # either log may be off by some roundings; a level that is too low leads to the count before
+        moved = wide[0] - blur * (1 - wide[0].clamp(min=-1e3)), wide[1] + blur * (1 - wide[1].clamp(min=-1e3))
+        found = search(self, moved[0], moved[1].clamp(max=-TINY))
+        return torch.where(log_q == -torch.inf, self._top(), found).to(log_p.dtype)
 
     def _icdf(self, p: Tensor) -> Tensor:
         return count_quantile(self, p, upper=False)

@@ -217,6 +217,12 @@ def log_share(p: Tensor, q: Tensor) -> Tensor:
     return torch.where(small, torch.log(torch.where(small, p, 0.5)), torch.log1p(-torch.where(small, 0.5, q)))
 
 
+def inner_tails(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    """log I_x(a, b), log I_y(b, a) and the log density of logit x, in float64, for a, b, x, y = 1 - x > 0."""
+    a, b, x, y = torch.broadcast_tensors(a, b, x, y)  # type: ignore[no-untyped-call]  # torch's gap
+    return _log_tails(a, b, x, y, _log(x, y), _log(y, x))
+
+
 def _tails(a: Tensor, b: Tensor, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, torch.dtype]:
     dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), x.dtype)
     a, b, x = torch.broadcast_tensors(a.to(torch.float64), b.to(torch.float64), x.to(torch.float64))  # type: ignore[no-untyped-call]  # torch's gap
@@ -260,12 +266,6 @@ def log_betaincc(a: Tensor, b: Tensor, x: Tensor, y: Tensor | None = None) -> Te
     """log(1 - I_x(a, b)), also where it underflows."""
     _, log_q, dtype = _tails(a, b, x, y)
     return log_q.to(dtype)
-
-
-def log_beta_tails(a: Tensor, b: Tensor, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """`log_betainc` and `log_betaincc` in the time of one."""
-    log_p, log_q, dtype = _tails(a, b, x, y)
-    return log_p.to(dtype), log_q.to(dtype)
 
 
 def _bounds(a: Tensor, b: Tensor, log_p: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:

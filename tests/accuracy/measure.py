@@ -12,6 +12,7 @@ from ..support.table import INVERSES, Accuracy, Row
 from .values import Point, read
 
 ROUNDINGS = 4  # of the inputs that a result may be off by, whatever the bound
+MOOT = 0.1  # where the rounding of a level moves its quantile by more than this part of it, the level says nothing
 LOGS = ("log_prob", "log_cdf", "log_survival_function")
 
 
@@ -76,6 +77,8 @@ def errors(row: Row, accuracy: Accuracy, method: str, dtype: torch.dtype) -> Err
         inputs = np.array([_slack(p, method, ROUNDINGS * torch.finfo(dtype).eps) for p in points])
         error = np.nan_to_num(gap / scale, nan=np.inf)
         allowed = np.maximum(accuracy.bound(method, dtype), np.nan_to_num(inputs / scale, nan=0.0))
+        if method in INVERSES:
+            allowed = np.where(allowed > MOOT, np.inf, allowed)
     return Errors(f"{row.name}.{method}, {dtype}", points, got, exact, error, allowed)
 
 

@@ -123,7 +123,7 @@ def again(row: Row, accuracy: Accuracy, old: Point) -> Point:
 
 
 def _both(row: Row, accuracy: Accuracy, setting: dict[str, float]) -> tuple[Any, Any]:
-    """The reference and the distribution at one setting."""
+    """The reference, as one law on the line where it has that form too, and the distribution at one setting."""
     judge = row.reference(**{n: np.asarray(v) for n, v in setting.items()}, **accuracy.static)
     return getattr(judge, "line", judge), row.new(**setting, **accuracy.static)
 
