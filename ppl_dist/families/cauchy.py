@@ -11,7 +11,6 @@ from ..combine.transformed import Folded
 from ..constraints import positive
 from ..param import Param, param
 from ..samplers import standard_uniform
-from ..values import gradient_possible
 from .edges import log_of
 from .symmetric import SymmetricLocationScale
 
@@ -23,17 +22,9 @@ HALF_PI = math.pi / 2
 _THIN = 1e-10  # an angle so small is its tangent
 
 
-def _tangent(angle: Tensor, turned: Tensor) -> Tensor:
-    """tan(angle), and the cotangent where `turned`, for angles up to pi/4: that of a larger one is inexact."""
-    tangent = angle.tan()
-    safe = torch.where(turned, tangent, 1.0) if gradient_possible(angle) else tangent
-    return torch.where(turned, safe.reciprocal(), tangent)
-
-
 def _tan_quarter(p: Tensor) -> Tensor:
-    """tan(p pi/2) for p in [0, 1], through the cotangent above one half, where 1 - p is exact."""
-    high = p >= 0.5
-    return _tangent(HALF_PI * torch.where(high, 1 - p, p), high)
+    """tan(p pi/2) for p in [0, 1], as a quotient of two sines: next to its pole the tangent of an angle is inexact."""
+    return (HALF_PI * p).sin() / (HALF_PI * (1 - p)).sin()
 
 
 def _log_angle(y: Tensor, x: Tensor, turn: float) -> Tensor:
@@ -78,11 +69,8 @@ class Cauchy(SymmetricLocationScale):
         return _log_angle(self.scale, x - self.loc, math.pi)
 
     def _standard_icdf(self, p: Tensor) -> Tensor:
-        low = p < 0.5  # -cot(pi p), from the end that is near; p - 1/2 loses the digits of a small p
-        side = torch.where(low, p, 1 - p)
-        far = side < 0.25
-        size = _tangent(math.pi * torch.where(far, side, 0.5 - side), far)
-        return torch.where(low, -size, size)
+        # -cot(pi p), from the end that is near; p - 1/2 alone loses the digits of a small p
+        return (math.pi * (p - 0.5)).sin() / (math.pi * torch.minimum(p, 1 - p)).sin()
 
     @property
     def mean(self) -> Tensor:

@@ -11,7 +11,7 @@ from ..param import Param, param, static
 from ..samplers import moved_inside, standard_uniform
 from ..special import exprel, log1prel
 from ..special.elementary import horner
-from ..values import gradient_possible
+from ..values import extremes, gradient_possible
 
 __all__ = ["ContinuousBernoulli"]
 
@@ -109,6 +109,9 @@ class ContinuousBernoulli(ExponentialFamily):
     def _quantile(self, p: Tensor, q: Tensor) -> Tensor:
         """x with p below and q = 1 - p above."""
         s = self.logits
+        seen = extremes(s)
+        if seen is not None and seen[0] >= -2 and seen[1] <= 10:
+            return p * exprel(s) * log1prel(p * torch.expm1(s))
         up = s > 0
         # 1 + p (e^s - 1) = q + p e^s: the first near 1, the second far from it, held below 1 by e^-s
         far = torch.where(up, p.log() + s > 0.7, p * torch.expm1(s.clamp(max=0.0)) < -0.5)
