@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,22 +12,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .values import plainly_eager
+from .values import gradient_possible, lowest, plainly_eager
 
 __all__ = [
     "draw",
     "draw_from",
+    "exp_inside",
+    "gamma_slope",
     "log_standard_exponential",
     "log_standard_gamma",
     "log_uniform",
     "moved_inside",
+    "scaled_gamma",
     "standard_exponential",
     "standard_normal",
     "standard_uniform",
+    "stretched",
     "takes_generator",
     "unit_uniform",
 ]
 
+SMALL_LOG = -20.0
 _global_state = threading.RLock()  # held while the global random state is borrowed and given back
 
 
@@ -106,12 +112,50 @@ def log_standard_gamma(concentration: Tensor, generator: torch.Generator | None)
     """The log of gamma draws with rate one, finite where the draw itself underflows.
 
     log G(a) = log G(a + 1) + log(U) / a: Marsaglia and Tsang (2000), "A simple method for generating gamma
-    variables", section 6. Drawn directly, most of the draws are zero for concentrations below 1e-2.
+    variables", section 6. Drawn directly, most of the draws are zero for concentrations below 1e-2. Its path is that of
+    the quantile, not that of the two noises.
     """
-    log_raised = torch._standard_gamma(concentration + 1, generator=generator).log()  # its backward reads the draw
-    log_u = log_uniform(concentration.shape, concentration, generator)
-    add = log_raised.addcdiv_ if plainly_eager() else log_raised.addcdiv
-    return add(log_u, concentration)
+    a = concentration.detach()
+    log_raised = torch._standard_gamma(a + 1, generator=generator).log()
+    log_u = log_uniform(a.shape, a, generator)
+    log_g = (log_raised.addcdiv_ if plainly_eager() else log_raised.addcdiv)(log_u, a)
+    if not gradient_possible(concentration):
+        return log_g
+    return log_g + (concentration - a) * gamma_slope(a, log_g)
+
+
+def scaled_gamma(
+    concentration: Tensor, rate: Tensor, generator: torch.Generator | None, *, inverse: bool = False
+) -> Tensor:
+    """Draws G(a)/rate, or rate/G(a) where `inverse`, for concentrations of the full shape, however small.
+
+    As in `log_standard_gamma`, but as a product, which keeps its digits: the root of U^(1/a) is a factor twice, since
+    U^(1/a) may be too small for a float where the draw is not. What is beyond the floats is moved to their ends.
+    """
+    a, b, facts = concentration.detach(), rate.detach(), torch.finfo(rate.dtype)
+    raised = torch._standard_gamma(a + 1, generator=generator)
+    log_power = log_uniform(a.shape, a, generator) / a
+    root = (0.5 * log_power).exp().clamp(min=facts.tiny)
+    x = (b / raised / root / root if inverse else raised / b * root * root).clamp(facts.tiny, facts.max)
+    if not gradient_possible(concentration, rate):
+        return x
+    change = (concentration - a) * gamma_slope(a, raised.log() + log_power)
+    return x * ((rate / b) * (1 - change) if inverse else (b / rate) * (1 + change))
+
+
+def gamma_slope(a: Tensor, log_g: Tensor) -> Tensor:
+    """The derivative of log g in `a`, for a draw g of Gamma(a, 1) that stays the quantile of one probability p.
+
+    For small g, p = g^a / Gamma(a + 1), which is solved for log g; the library's own derivative, good to 1e-3, takes
+    g itself (`test_pathwise_gradient_of_gamma_is_that_of_the_quantile`).
+    """
+    wide, y = a.to(torch.float64), log_g.to(torch.float64)
+    if lowest(y) > SMALL_LOG:
+        g = y.exp()
+        return (torch._standard_gamma_grad(wide, g) / g).to(a.dtype)
+    g = y.clamp(min=SMALL_LOG).exp()
+    slope = torch.where(y > SMALL_LOG, torch._standard_gamma_grad(wide, g) / g, (torch.digamma(wide + 1) - y) / wide)
+    return slope.to(a.dtype)
 
 
 def moved_inside(draws: Tensor, low: Any, high: Any = None) -> Tensor:
@@ -124,3 +168,25 @@ def moved_inside(draws: Tensor, low: Any, high: Any = None) -> Tensor:
         return draws.clamp_(low, high) if plainly_eager() else draws.clamp(low, high)
     fixed = draws.detach()
     return draws + (fixed.clamp(low, high) - fixed)
+
+
+def exp_inside(log_draws: Tensor, like: Tensor) -> Tensor:
+    """Draws of the dtype of `like`, given their logs; at the ends of its floats where they have none.
+
+    The gradient stays whole; `log_draws` are the caller's to give away.
+    """
+    facts = torch.finfo(like.dtype)
+    held = moved_inside(log_draws, math.log(facts.tiny) - 1, _log_max(facts))
+    return moved_inside(held.exp().to(like.dtype), facts.tiny)
+
+
+def stretched(gap: Tensor, log_factor: Tensor) -> Tensor:
+    """`gap` times e^log_factor, which may overflow alone; moved to the ends of the floats where the product does."""
+    facts = torch.finfo(gap.dtype)
+    log_size = gap.abs().clamp(min=facts.tiny).log() + log_factor
+    return moved_inside(log_size, None, _log_max(facts)).exp().copysign(gap)
+
+
+def _log_max(facts: torch.finfo) -> float:
+    """The log of the largest float, less the rounding after which its exponential would be infinite."""
+    return math.log(facts.max) * (1 - 2 * facts.eps)

@@ -10,8 +10,10 @@ from torch import Tensor
 from ..combine.transformed import Mapped
 from ..constraints import positive
 from ..param import Param, param
+from ..samplers import scaled_gamma
 from ..transforms import PowerTransform, Transform
-from .gamma import Gamma
+from ..values import lowest
+from .gamma import SELDOM_TINY, Gamma
 
 __all__ = ["Chi2", "InverseGamma"]
 
@@ -64,6 +66,8 @@ class InverseGamma(Mapped):
         return [PowerTransform(-torch.ones_like(self.rate))]
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        if lowest(self.concentration) < SELDOM_TINY:
+            return scaled_gamma(self.concentration.expand(shape), self.rate, generator, inverse=True)
         return self.base_dist._sample(shape, generator).reciprocal()
 
     def _log_prob(self, x: Tensor) -> Tensor:

@@ -10,12 +10,15 @@ from torch import Tensor
 from ..constraints import nonnegative, positive
 from ..exp_family import ExponentialFamily
 from ..param import Param, param
-from ..samplers import log_uniform, moved_inside
+from ..samplers import log_uniform, moved_inside, scaled_gamma
 from ..special import gammainc, gammaincc, gammainccinv, gammaincinv, log_gammainc, log_gammaincc
+from ..values import lowest
 from .edges import xlogy
 from .hazard import Hazard
 
 __all__ = ["Exponential", "Gamma"]
+
+SELDOM_TINY = 0.3  # from this concentration on, fewer than 1e-11 of the draws are below the floats
 
 
 class Gamma(ExponentialFamily):
@@ -31,7 +34,10 @@ class Gamma(ExponentialFamily):
     has_rsample = True
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        draws = torch._standard_gamma(self.concentration.expand(shape), generator=generator) / self.rate
+        a = self.concentration.expand(shape)
+        if lowest(self.concentration) < SELDOM_TINY:
+            return scaled_gamma(a, self.rate, generator)
+        draws = torch._standard_gamma(a, generator=generator) / self.rate
         return moved_inside(draws, torch.finfo(draws.dtype).tiny)
 
     def _log_prob(self, x: Tensor) -> Tensor:

@@ -1,0 +1,176 @@
+"""Draws against their laws: 1e6 of each family, over parameters from 1e-3 to 1e6, in both precisions.
+
+Every draw is held against the `cdf` in double precision, which the laws of accuracy hold to 50 digits.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import ppl_dist as dist
+from ppl_dist import Distribution
+from tests.support.statistics import STANDARD_ERRORS, assert_follows
+
+N = 1_000_000
+
+
+def truncated(base: type[Distribution]) -> Callable[..., Distribution]:
+    def build(low: Any, high: Any, **params: Any) -> Distribution:
+        return dist.Truncated(base(**params, validate_args=False), low, high, validate_args=False)
+
+    build.__name__ = f"Truncated{base.__name__}"
+    return build
+
+
+def mixture(loc: Any, scale: Any, weight: Any, **_: Any) -> Distribution:
+    parts = dist.Normal(torch.stack([loc, -loc]), torch.stack([scale, 1 / scale]))
+    return dist.MixtureSameFamily(dist.Categorical(probs=torch.stack([weight, 1 - weight])), parts)
+
+
+TINY, SMALL, LARGE, HUGE = 1e-3, 0.05, 1e3, 1e6
+# family: the names of its parameters, and their settings
+LINES: dict[Any, tuple[str, list[tuple[float, ...]]]] = {
+    dist.Gamma: (
+        "concentration rate",
+        [(TINY, 1.0), (TINY, TINY), (0.01, LARGE), (0.3, TINY), (1.0, 1.0), (30.0, HUGE), (HUGE, 1.0)],
+    ),
+    dist.InverseGamma: ("concentration rate", [(TINY, 1.0), (SMALL, HUGE), (0.3, TINY), (3.0, 1.0), (HUGE, HUGE)]),
+    dist.Chi2: ("df", [(TINY,), (0.5,), (3.0,), (HUGE,)]),
+    dist.Exponential: ("rate", [(TINY,), (1.0,), (HUGE,)]),
+    dist.Beta: (
+        "concentration1 concentration0",
+        [(TINY, TINY), (TINY, LARGE), (LARGE, 0.01), (SMALL, 0.3), (0.5, 2.0), (30.0, 1.0), (HUGE, HUGE), (HUGE, 3.0)],
+    ),
+    dist.Kumaraswamy: (
+        "concentration1 concentration0",
+        [(TINY, TINY), (SMALL, LARGE), (LARGE, SMALL), (2.0, 3.0), (HUGE, HUGE)],
+    ),
+    dist.StudentT: (
+        "df loc scale",
+        [(TINY, 0.0, 1.0), (SMALL, 1.0, TINY), (0.5, 0.0, 1.0), (3.0, 1.0, 2.0), (LARGE, 0.0, HUGE), (HUGE, 0.0, 1.0)],
+    ),
+    dist.FisherSnedecor: (
+        "df1 df2",
+        [(TINY, TINY), (TINY, LARGE), (LARGE, TINY), (SMALL, SMALL), (1.0, 5.0), (HUGE, 3.0), (HUGE, HUGE)],
+    ),
+    dist.VonMises: (
+        "loc concentration",
+        [(0.0, TINY), (1.0, 0.5), (3.0, 4.0), (0.0, LARGE), (-3.0, LARGE), (2.0, HUGE)],
+    ),
+    dist.Normal: ("loc scale", [(0.0, TINY), (1.0, 1.0), (LARGE, 1.0), (0.0, HUGE)]),
+    dist.LogNormal: ("loc scale", [(0.0, TINY), (1.0, 1.0), (-3.0, 20.0)]),
+    dist.HalfNormal: ("scale", [(TINY,), (HUGE,)]),
+    dist.Cauchy: ("loc scale", [(0.0, TINY), (1.0, 1.0), (0.0, HUGE)]),
+    dist.HalfCauchy: ("scale", [(TINY,), (HUGE,)]),
+    dist.Laplace: ("loc scale", [(0.0, TINY), (1.0, 1.0), (0.0, HUGE)]),
+    dist.Logistic: ("loc scale", [(0.0, TINY), (1.0, 1.0), (0.0, HUGE)]),
+    dist.Gumbel: ("loc scale", [(0.0, TINY), (1.0, 1.0), (0.0, HUGE)]),
+    dist.Weibull: ("scale concentration", [(1.0, TINY), (1.0, SMALL), (HUGE, 1.0), (1.0, 3.0), (TINY, LARGE)]),
+    dist.Pareto: ("scale alpha", [(1.0, TINY), (1.0, SMALL), (TINY, 1.0), (HUGE, 3.0), (1.0, HUGE)]),
+    dist.GeneralizedPareto: (
+        "loc scale concentration",
+        [(0.0, 1.0, TINY), (0.0, TINY, 20.0), (0.0, HUGE, -0.5), (1.0, 1.0, -20.0)],
+    ),
+    dist.ContinuousBernoulli: ("logits", [(-LARGE,), (-TINY,), (0.0,), (3.0,), (30.0,)]),
+    dist.RelaxedBernoulli: ("temperature logits", [(0.01, 0.0), (0.5, 3.0), (2.0, -1.0), (LARGE, 0.0)]),
+    dist.LogitRelaxedBernoulli: ("temperature logits", [(TINY, 0.0), (2.0, -1.0), (HUGE, 0.0)]),
+    dist.Uniform: ("low high", [(0.0, TINY), (-1.0, HUGE)]),
+    dist.TruncatedNormal: (
+        "loc scale low high",
+        [(0.0, 1.0, -1.0, 2.0), (0.0, 1.0, 8.0, 9.0), (0.0, 1.0, -60.0, -50.0), (5.0, 1e-2, 0.0, 1.0)],
+    ),
+    truncated(dist.Gamma): (
+        "low high concentration rate",
+        [(1.0, 2.0, TINY, 1.0), (50.0, 90.0, 3.0, 1.0), (1e-9, 1e-3, 3.0, 1.0)],
+    ),
+    truncated(dist.StudentT): ("low high df loc scale", [(30.0, 1e4, 0.5, 0.0, 1.0), (-90.0, -80.0, 30.0, 0.0, 1.0)]),
+    mixture: ("loc scale weight", [(3.0, 1.0, 0.5), (0.0, LARGE, 0.999)]),
+}
+COUNTS: dict[Any, tuple[str, list[tuple[float, ...]]]] = {
+    dist.Poisson: ("rate", [(TINY,), (0.5,), (9.9,), (10.1,), (LARGE,), (HUGE,), (3e7,), (1e9,), (1e15,)]),
+    dist.Geometric: ("probs", [(1e-6,), (TINY,), (0.3,), (0.999,)]),
+    dist.Binomial: (
+        "total_count probs",
+        [(10.0, 0.3), (LARGE, TINY), (3e4, 0.3), (HUGE, 0.5), (HUGE, 1e-6), (1e8, 0.3), (1e8, 1 - 2.0**-20), (1e9, 1e-4)],
+    ),
+    dist.NegativeBinomial: (
+        "total_count logits",
+        [(TINY, 0.0), (TINY, 7.0), (0.5, 3.0), (3.0, 0.0), (LARGE, 5.0), (HUGE, -6.0), (HUGE, 3.0)],
+    ),
+    dist.GammaPoisson: ("concentration rate", [(TINY, TINY), (TINY, LARGE), (3.0, 1.0), (HUGE, 1e-2)]),
+    dist.BetaBinomial: (
+        "concentration1 concentration0 total_count",
+        [(TINY, TINY, 100.0), (TINY, LARGE, 1e3), (2.0, 3.0, 10.0), (LARGE, LARGE, 2e3)],
+    ),
+}
+
+
+def _settings(table: dict[Any, tuple[str, list[tuple[float, ...]]]]) -> Iterator[Any]:
+    for family, (names, rows) in table.items():
+        for row in rows:
+            for dtype in (torch.float32, torch.float64):
+                shown = ", ".join(f"{value:g}" for value in row)
+                params = dict(zip(names.split(), row, strict=True))
+                yield pytest.param(family, params, dtype, id=f"{family.__name__}({shown})-{str(dtype)[6:]}")
+
+
+def built(family: Any, params: dict[str, float], dtype: torch.dtype) -> tuple[Any, Any]:
+    """A distribution of the dtype, and the one in double precision whose parameters are the same numbers."""
+    given = {name: torch.tensor(value, dtype=dtype) for name, value in params.items()}
+    return family(**given), family(**{name: value.double() for name, value in given.items()})
+
+
+def seeded(name: str) -> torch.Generator:
+    return torch.Generator().manual_seed(zlib.crc32(name.encode()))
+
+
+def drawn(d: Distribution, request: pytest.FixtureRequest, shape: tuple[int, ...] = (N,)) -> torch.Tensor:
+    return d.sample(shape, generator=seeded(request.node.name))
+
+
+def cdf_of(d: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """P(X <= x) also off the support."""
+    return lambda x: d._cdf(d._into_closure(torch.from_numpy(x))).numpy()
+
+
+def assert_moments(draws: np.ndarray, exact: Any) -> None:
+    """The mean, by the variance of the law, and the variance, by that of the draws.
+
+    Not where there are no such moments, or one draw in ten thousand makes them.
+    """
+    try:
+        mean, variance = float(exact.mean), float(exact.variance)
+    except NotImplementedError:
+        return
+    if not np.isfinite(variance) or exact.support is dist.constraints.circular or variance > (100 * mean) ** 2 > 0:
+        return
+    draws = draws.astype(np.float64)
+    rounding = 2 * float(np.finfo(np.float32).eps) * abs(mean)
+    assert abs(draws.mean() - mean) <= STANDARD_ERRORS * np.sqrt(variance / len(draws)) + rounding
+    square = (draws - mean) ** 2
+    error = STANDARD_ERRORS * square.std() / np.sqrt(len(draws))
+    assert abs(square.mean() - variance) <= error + 2 * rounding * np.sqrt(variance) + rounding**2
+
+
+@pytest.mark.parametrize(("family", "params", "dtype"), list(_settings(LINES)))
+def test_draws_on_the_line(family: Any, params: dict[str, float], dtype: torch.dtype, request: Any) -> None:
+    d, exact = built(family, params, dtype)
+    draws = drawn(d, request)
+    assert d.support.check(draws).all()
+    assert_follows(draws.numpy(), cdf_of(exact))
+    assert_moments(draws.numpy(), exact)
+
+
+@pytest.mark.parametrize(("family", "params", "dtype"), list(_settings(COUNTS)))
+def test_counts(family: Any, params: dict[str, float], dtype: torch.dtype, request: Any) -> None:
+    d, exact = built(family, params, dtype)
+    draws = drawn(d, request)
+    assert d.support.check(draws).all()
+    assert_follows(draws.numpy(), cdf_of(exact), whole=True)
+    assert_moments(draws.numpy(), exact)
