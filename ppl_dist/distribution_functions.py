@@ -134,13 +134,19 @@ class DistributionFunctions(Rebuildable):
 
     def _log_tails(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """log P(X <= x) and log P(X > x), constant beyond the ends of the support, where derivatives are 0/0."""
+        place = self._within_support(x)
+        return self._log_tail_at(*place, upper=False), self._log_tail_at(*place, upper=True)
+
+    def _within_support(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Whether no mass lies at or below x, whether all of it does, and a point of the support in its place then."""
         support = self.support
         low, high = bounds_of(support)
         nothing, everything = (x < low if support.is_discrete else x <= low), x >= high
-        inner = torch.where(nothing | everything, support.feasible(x), x).to(x.dtype)
-        below = torch.where(nothing, -torch.inf, torch.where(everything, 0.0, self._log_cdf(inner)))
-        above = torch.where(nothing, 0.0, torch.where(everything, -torch.inf, self._log_sf(inner)))
-        return below, above
+        return nothing, everything, torch.where(nothing | everything, support.feasible(x), x).to(x.dtype)
+
+    def _log_tail_at(self, nothing: Tensor, everything: Tensor, inner: Tensor, *, upper: bool) -> Tensor:
+        empty, full, value = (everything, nothing, self._log_sf) if upper else (nothing, everything, self._log_cdf)
+        return torch.where(empty, -torch.inf, torch.where(full, 0.0, value(inner)))
 
     def _log_mass(self, low: Tensor, high: Tensor) -> Tensor:
         """log P(low < X <= high), as a difference in the tail where the interval lies; -inf if it is empty."""

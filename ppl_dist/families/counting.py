@@ -12,25 +12,30 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from ..shapes import broadcast_shapes
-from ..special import betainc, betaincc, log_betainc, log_betaincc
-from ..values import extremes, highest
+from ..special import betainc, betaincc, log_betainc, log_betaincc, log_binomial
+from ..values import extremes
 
 __all__ = [
     "Successes",
+    "Trials",
     "count_quantile",
     "expected_log_choices",
     "expected_log_factorials",
     "log_masses",
     "log_scale_integral",
+    "plain_precision",
+    "slack_of_level",
     "top_count",
     "unit_vectors",
     "widened",
-    "widened_if_large",
 ]
 
 
 TABLE_COUNT = 64  # up to here the polynomial is shorter than the integral
-SMALL_COUNT = 32.0  # of two together; up to here the rounding of their log factorials is one of the answer
+SMALL_COUNT = 32.0  # up to here the sum of the expected log factorials is shorter than a table
+TAIL_ERROR = 1e-12  # what is said of the special functions
+PLAIN = 16.0  # up to here no digit of single precision is lost where log factorials cancel
+PLAIN_WIDE = {torch.float32: 2e8, torch.float64: 128.0}  # the same of double precision, for an answer in these
 
 
 def widened(*values: Tensor) -> tuple[Tensor, ...]:
@@ -38,10 +43,11 @@ def widened(*values: Tensor) -> tuple[Tensor, ...]:
     return tuple(value.to(torch.float64) for value in values)
 
 
-def widened_if_large(*values: Tensor) -> tuple[Tensor, ...]:
-    """`widened`, but single precision is kept where the numbers are seen to be small."""
-    single = all(value.dtype == torch.float32 for value in values)
-    return values if single and sum(highest(value) for value in values) <= SMALL_COUNT else widened(*values)
+def plain_precision(dtype: torch.dtype, top: float) -> torch.dtype | None:
+    """The dtype in which log factorials of counts up to `top` cancel without harm to an answer in `dtype`, if any."""
+    if top <= PLAIN:
+        return dtype
+    return torch.float64 if top <= PLAIN_WIDE.get(dtype, 0.0) else None
 
 
 @functools.cache
@@ -106,21 +112,33 @@ def log_masses(d: Any) -> Tensor:
     return torch.where(inside, d._log_prob(torch.where(inside, k, 0.0)), -torch.inf)
 
 
-def count_quantile(d: Any, log_p: Tensor, log_q: Tensor, top: Tensor, *, upper: bool) -> Tensor:
-    """The smallest k with log cdf >= log_p, or with log sf <= log_q when `upper`; `top` where no mass may be left.
+def slack_of_level(level: Tensor, log_level: Tensor) -> Tensor:
+    """By how much the log of a tail may miss that of a level, so that the quantile of a rounded cdf(k) is k.
+
+    A level is rounded in its dtype, above one half by eps/4. Tails are in double precision, and their errors, as those
+    of the logarithms, are parts of themselves.
+    """
+    rounding = torch.where(level > 0.5, 0.26 / level, 0.51) * torch.finfo(level.dtype).eps
+    size = -log_level
+    return rounding + TAIL_ERROR * size.clamp(max=1) + 32 * torch.finfo(torch.float64).eps * size
+
+
+def count_quantile(d: Any, level: Tensor, top: Tensor, *, upper: bool) -> Tensor:
+    """The smallest k with cdf(k) >= level, or with sf(k) <= level when `upper`; `top` where no mass may be left.
 
     Found bit by bit. Counts carry no gradient, so neither does this.
     """
     with torch.no_grad():
-        shape = broadcast_shapes([log_p.shape, d.batch_shape])
-        slack = 8 * torch.finfo(log_p.dtype).eps  # so that the quantile of a rounded cdf(k) is k
-        wide = d.expand(shape).to(torch.float64)
-        below = torch.full(shape, -1.0, dtype=torch.float64, device=log_p.device)
+        shape = broadcast_shapes([level.shape, d.batch_shape])
+        wide, given = d.expand(shape).to(torch.float64), level.to(torch.float64)
+        log_level = given.log()
+        slack = slack_of_level(level, log_level)
+        below = torch.full(shape, -1.0, dtype=torch.float64, device=level.device)
         for bit in reversed(range(53)):
             middle = below + 2.0**bit
-            reached = wide._log_sf(middle) <= log_q + slack if upper else wide._log_cdf(middle) >= log_p - slack
+            reached = wide._log_sf(middle) <= log_level + slack if upper else wide._log_cdf(middle) >= log_level - slack
             below = torch.where(reached, below, middle)
-        return torch.where(log_q == -torch.inf, top, below + 1).to(log_p.dtype)
+        return torch.where(given == (0 if upper else 1), top, below + 1).to(level.dtype)
 
 
 def log_scale_integral(f: Callable[[Tensor], Tensor], low: float, high: float, device: torch.device) -> Tensor:
@@ -134,8 +152,66 @@ def log_scale_integral(f: Callable[[Tensor], Tensor], low: float, high: float, d
     return h * f(t).sum(-1)
 
 
-class Successes:
-    """Mixed into counts with `probs` p or `logits` log(p / (1-p)), for which P(X > k) = I_p(k + 1, m(k))."""
+class Trials:
+    """Mixed into counts of successes of chance p, for which P(X > k) = I_p(k + 1, m(k))."""
+
+    def _chances(self) -> tuple[Tensor, Tensor]:
+        """p and 1 - p, each to full relative accuracy in double precision."""
+        raise NotImplementedError(f"{type(self).__name__} has no chance of success.")
+
+    def _log_chances(self, k: Tensor | None, m: Tensor) -> tuple[Tensor, Tensor]:
+        """(log p, log(1 - p)), to be multiplied by k and by m; made up where that is 0, as p may be 0 or 1 there.
+
+        None for k says that log p is finite.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no chance of success.")
+
+    def _trials(self, k: Tensor, m: Tensor) -> Tensor:
+        """k log p + m log(1 - p); a term whose count is 0 is left out, with its derivative."""
+        success, failure = self._log_chances(k, m)
+        return torch.addcmul(k * success, m, failure)
+
+    def _log_binomial(self, k: Tensor, m: Tensor) -> Tensor:
+        """log G(k+m+1) / (G(k+1) G(m+1)) p^k (1-p)^m, for counts of any size."""
+        return log_binomial(k, m, *self._chances(), *self._log_chances(k, m))
+
+    def _rest(self, k: Tensor) -> Tensor:
+        """m(k), the failures that stand against k + 1 successes; none are left where it is 0."""
+        raise NotImplementedError(f"{type(self).__name__} has no cdf.")
+
+    def _top(self) -> Tensor:
+        """The end of the support."""
+        raise NotImplementedError(f"{type(self).__name__} has no icdf.")
+
+    def _tail(self, x: Tensor, ours: Any, below: float, beyond: float) -> Tensor:
+        k = x.to(torch.float64).floor().clamp(-1, 1e30)
+        m = self._rest(k)
+        regular = (k >= 0) & (m > 0)
+        value = ours(torch.where(regular, k + 1, 1.0), torch.where(regular, m, 1.0), *self._chances())
+        value = torch.where(regular, value, torch.where(k < 0, below, beyond + 0 * k))
+        return value.to(x.dtype)
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return self._tail(x, betaincc, 0.0, 1.0)
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return self._tail(x, log_betaincc, -torch.inf, 0.0)
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return self._tail(x, betainc, 1.0, 0.0)
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        return self._tail(x, log_betainc, 0.0, -torch.inf)
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return count_quantile(self, p, self._top(), upper=False)
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return count_quantile(self, q, self._top(), upper=True)
+
+
+class Successes(Trials):
+    """Mixed into such counts with `probs` p or `logits` log(p / (1-p))."""
 
     if TYPE_CHECKING:
         probs: Tensor
@@ -162,11 +238,11 @@ class Successes:
         given = self._given()
         return given.exp() if "logits" in self.__dict__ else given / (1 - given)
 
-    def _log_chances(self, k: Tensor | None, m: Tensor) -> tuple[Tensor, Tensor]:
-        """(log p, log(1 - p)), to be multiplied by k and by m; made up where that is 0, as p may be 0 or 1 there.
+    def _chances(self) -> tuple[Tensor, Tensor]:
+        given = self._given().to(torch.float64)
+        return (given.sigmoid(), (-given).sigmoid()) if "logits" in self.__dict__ else (given, 1 - given)
 
-        None for k says that log p is finite.
-        """
+    def _log_chances(self, k: Tensor | None, m: Tensor) -> tuple[Tensor, Tensor]:
         one = other = given = self._given().to(m.dtype)
         logits = "logits" in self.__dict__
         seen = extremes(given)
@@ -175,45 +251,3 @@ class Successes:
             one = given if k is None else torch.where(k == 0, 0.5, given)
             other = torch.where(m == 0, 0.5, given)
         return (logsigmoid(one), logsigmoid(-other)) if logits else (one.log(), (-other).log1p())
-
-    def _trials(self, k: Tensor, m: Tensor) -> Tensor:
-        """k log p + m log(1 - p); a term whose count is 0 is left out, with its derivative."""
-        success, failure = self._log_chances(k, m)
-        return torch.addcmul(k * success, m, failure)
-
-    def _rest(self, k: Tensor) -> Tensor:
-        """m(k), the failures that stand against k + 1 successes; none are left where it is 0."""
-        raise NotImplementedError(f"{type(self).__name__} has no cdf.")
-
-    def _top(self) -> Tensor:
-        """The end of the support."""
-        raise NotImplementedError(f"{type(self).__name__} has no icdf.")
-
-    def _tail(self, x: Tensor, ours: Any, other: Any, below: float, beyond: float) -> Tensor:
-        """`ours` at I_p, or `other` at the same tail as I_q with q = 1 - p: at the smaller, which is exact."""
-        k = x.floor().clamp(-1, 1e30)
-        m = self._rest(k)
-        regular = (k >= 0) & (m > 0)
-        a, b = torch.where(regular, k + 1, 1.0), torch.where(regular, m, 1.0)
-        p, q = self.probs, self._failure()
-        rare = p < 0.5
-        value = torch.where(rare, ours(a, b, torch.where(rare, p, 0.5)), other(b, a, torch.where(rare, 0.5, q)))
-        return torch.where(regular, value, torch.where(k < 0, below, beyond + 0 * k))
-
-    def _cdf(self, x: Tensor) -> Tensor:
-        return self._tail(x, betaincc, betainc, 0.0, 1.0)
-
-    def _log_cdf(self, x: Tensor) -> Tensor:
-        return self._tail(x, log_betaincc, log_betainc, -torch.inf, 0.0)
-
-    def _sf(self, x: Tensor) -> Tensor:
-        return self._tail(x, betainc, betaincc, 1.0, 0.0)
-
-    def _log_sf(self, x: Tensor) -> Tensor:
-        return self._tail(x, log_betainc, log_betaincc, 0.0, -torch.inf)
-
-    def _icdf(self, p: Tensor) -> Tensor:
-        return count_quantile(self, p.log(), (-p).log1p(), self._top(), upper=False)
-
-    def _isf(self, q: Tensor) -> Tensor:
-        return count_quantile(self, (-q).log1p(), q.log(), self._top(), upper=True)

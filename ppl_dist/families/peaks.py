@@ -39,7 +39,8 @@ class GeneralizedPareto(Distribution):
     @dependent_property
     def support(self) -> Any:
         c = self.concentration
-        return Ray(self.loc, torch.where(c < 0, self.loc - self.scale / c, torch.inf))
+        ends = c < 0
+        return Ray(self.loc, torch.where(ends, self.loc - self.scale / torch.where(ends, c, -1.0), torch.inf))
 
     def _at(self, e: Tensor) -> Tensor:
         """The value of an exponential draw."""

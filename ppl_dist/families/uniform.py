@@ -15,6 +15,8 @@ from .edges import log_of
 
 __all__ = ["Uniform"]
 
+_FAINT = 1e-10
+
 
 class Uniform(Distribution):
     """Uniform(low l, high h):  density  1 / (h - l),  l <= x <= h.
@@ -45,10 +47,18 @@ class Uniform(Distribution):
         return (self.high - x) / (self.high - self.low)
 
     def _log_cdf(self, x: Tensor) -> Tensor:
-        return log_of(self._cdf(x), self._sf(x))
+        return self._log_share(x - self.low, self.high - x)
 
     def _log_sf(self, x: Tensor) -> Tensor:
-        return log_of(self._sf(x), self._cdf(x))
+        return self._log_share(self.high - x, x - self.low)
+
+    def _log_share(self, part: Tensor, rest: Tensor) -> Tensor:
+        """log(part / (h - l)), as a difference of logs where the quotient may underflow."""
+        width = self.high - self.low
+        faint = part < _FAINT * width
+        apart = torch.where(faint, part, 1.0).log() - width.log()
+        part, rest = torch.where(faint, width, part), torch.where(faint, 0.0, rest)
+        return torch.where(faint, apart, log_of(part / width, rest / width))
 
     def _icdf(self, p: Tensor) -> Tensor:
         return self.low + p * (self.high - self.low)

@@ -14,6 +14,7 @@ from .beta import (
     log_betaincc,
     multi_log_beta,
 )
+from .binomial import log_binomial, log_count_share, poisson_surprise
 from .bregman import binet_excess, expm1mx, lgamma_excess, log_excess, log_quotient, trigamma
 from .elementary import (
     deviance,
@@ -23,6 +24,7 @@ from .elementary import (
     log1mexp,
     log1pmx,
     log1prel,
+    log_factorial_excess,
     logsubexp,
     stirling_error,
     xlog1py,
@@ -56,7 +58,10 @@ __all__ = [
     "log_beta",
     "log_betainc",
     "log_betaincc",
+    "log_binomial",
+    "log_count_share",
     "log_excess",
+    "log_factorial_excess",
     "log_gammainc",
     "log_gammaincc",
     "log_ndtr",
@@ -68,6 +73,7 @@ __all__ = [
     "ndtr",
     "ndtri",
     "ndtri_exp",
+    "poisson_surprise",
     "stdtr",
     "stdtrit",
     "stirling_error",

@@ -6,6 +6,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 
 from ..support.families import FAMILIES
+from . import page
 from .values import make, write
 
 
@@ -25,6 +26,8 @@ def main(what: str, *names: str) -> None:
         with ProcessPoolExecutor(2) as pool:
             for line in pool.map(work, places):
                 print(line, flush=True)
+    else:
+        page.main()
 
 
 if __name__ == "__main__":

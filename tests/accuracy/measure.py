@@ -30,7 +30,8 @@ class Errors:
 
     @property
     def ratio(self) -> np.ndarray:
-        return self.error / self.allowed
+        with np.errstate(over="ignore"):
+            return self.error / self.allowed
 
     def worst(self) -> float:
         return float(np.max(self.ratio, initial=0.0))
@@ -56,12 +57,18 @@ def errors(row: Row, accuracy: Accuracy, method: str, dtype: torch.dtype) -> Err
     settings = {n: torch.tensor([p.setting[n] for p in points], dtype=dtype) for n in accuracy.grid}
     d = row.new(**settings, **accuracy.static, validate_args=False)
     at = [_level(p, method, dtype) if method in INVERSES else p.x for p in points]
-    result = getattr(d, method)(torch.tensor(at, dtype=dtype))
+    levels = torch.tensor(at, dtype=dtype)
+    result = getattr(d, method)(levels)
     assert result.dtype == dtype
     got = result.double().numpy()
     exact = _rounded([float(_exact(p, method)) for p in points], dtype)
     with np.errstate(all="ignore"):
         gap = np.where(got == exact, 0.0, np.abs(got - exact))
+        if method in INVERSES and dtype != torch.float64:
+            # a rounded level has a quantile of its own, which float64 knows; far out no linear slack tells how far off
+            wide = getattr(row.new(**{n: v.double() for n, v in settings.items()}, **accuracy.static), method)
+            reached = wide(levels.double()).to(dtype).double().numpy()
+            gap = np.where(got == reached, 0.0, np.fmin(gap, np.abs(got - reached)))
         size = np.abs(exact)
         scale = np.maximum(1.0, size) if method in LOGS else np.maximum(size, torch.finfo(dtype).tiny)
         inputs = ROUNDINGS * torch.finfo(dtype).eps * np.array([_slack(p, method) for p in points])

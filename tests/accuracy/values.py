@@ -15,7 +15,7 @@ import torch
 
 from ..support.exact import mp
 from ..support.references import Line
-from ..support.table import Accuracy, Row
+from ..support.table import Accuracy, Row, follow
 
 FOLDER = Path(__file__).parent / "values"
 LEVELS = (0.5, 0.1, 1e-3, 1e-8, 1e-20, 1e-100, 1e-300)
@@ -49,7 +49,7 @@ class Point:
     def single(self) -> bool:
         """Whether all inputs are numbers of float32 too."""
         tiny = np.finfo(np.float32).tiny
-        return all(float(np.float32(v)) == v for v in (*self.setting.values(), self.x)) and not 0 < abs(self.x) < tiny
+        return all(_single(v) == v for v in (*self.setting.values(), self.x)) and not 0 < abs(self.x) < tiny
 
 
 def _log(p: Any, q: Any) -> Any:
@@ -76,7 +76,13 @@ def _point(line: dict[str, str], names: list[str]) -> Point:
 
 def _text(v: float) -> str:
     """A number of float32 as it reads there; one of float64 alone with a mark."""
-    return str(np.float32(v)) if float(np.float32(v)) == v else f"{v!r}d"
+    return str(np.float32(v)) if _single(v) == v else f"{v!r}d"
+
+
+def _single(v: float) -> float:
+    """The nearest number of float32."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(v))
 
 
 def _number(text: str) -> float:
@@ -96,7 +102,7 @@ def write(row: Row, accuracy: Accuracy, points: list[Point]) -> None:
 def settings(accuracy: Accuracy) -> Iterator[dict[str, float]]:
     """All combinations, in numbers of float32, so that both dtypes are held to the same values."""
     for values in itertools.product(*accuracy.grid.values()):
-        yield {name: float(np.float32(v)) for name, v in zip(accuracy.grid, values, strict=True)}
+        yield {name: _single(v) for name, v in zip(accuracy.grid, values, strict=True)}
 
 
 def make(row: Row, accuracy: Accuracy) -> list[Point]:
@@ -104,11 +110,19 @@ def make(row: Row, accuracy: Accuracy) -> list[Point]:
     for setting in settings(accuracy):
         judge = row.reference(**{n: np.asarray(v) for n, v in setting.items()}, **accuracy.static)
         if isinstance(judge, Line):
-            found += [point(judge, setting, x) for x in values(judge, row, setting, accuracy)]
+            d = row.new(**setting, **accuracy.static)
+            whole = {name for name in setting if _whole(row, d, name)}
+            found += [point(judge, setting, x, whole) for x in values(judge, row, d)]
     return found
 
 
-def values(judge: Line, row: Row, setting: dict[str, float], accuracy: Accuracy) -> list[float]:
+def _whole(row: Row, d: Any, name: str) -> bool:
+    """Whether a parameter is a whole number: there is no rounding of those."""
+    where, _, label = row.paths.get(name, name).rpartition(".")
+    return bool(follow(d, where).arg_constraints[label].is_discrete)
+
+
+def values(judge: Line, row: Row, d: Any) -> list[float]:
     """Quantiles from one tail to the other, and numbers next to where a support may end.
 
     As numbers of float32, for which both dtypes are held to the same values; and the quantiles in float64.
@@ -116,20 +130,19 @@ def values(judge: Line, row: Row, setting: dict[str, float], accuracy: Accuracy)
     with np.errstate(all="ignore"):
         levels = np.asarray(LEVELS)
         body = np.concatenate([judge.law.ppf(levels), judge.law.isf(levels)])
-    found = {float(np.float32(x)) for x in body} | {float(np.float32(x)) for x in EXTREMES}
-    found |= {-x for x in found} | {float(x) for x in body if np.float64(np.float32(x)) != x}
+    found = {_single(x) for x in body} | {_single(x) for x in EXTREMES}
+    found |= {-x for x in found} | {float(x) for x in body if _single(x) != x}
     if row.kind == "discrete":
         found = {float(np.floor(x)) for x in found if abs(x) < 1e15}
-    support = row.new(**setting, **accuracy.static).support
-    return sorted(x for x in found if math.isfinite(x) and bool(support.check(torch.tensor(x, dtype=torch.float64))))
+    return sorted(x for x in found if math.isfinite(x) and bool(d.support.check(torch.tensor(x, dtype=torch.float64))))
 
 
-def point(judge: Line, setting: dict[str, float], x: float) -> Point:
+def point(judge: Line, setting: dict[str, float], x: float, whole: set[str]) -> Point:
     exact = judge.exact
     assert exact.cdf is not None and exact.sf is not None
     inputs = {"x": mp.mpf(x), **{name: mp.mpf(v) for name, v in setting.items()}}
     log_prob, cdf, sf = (f(**inputs) for f in (exact.log_prob, exact.cdf, exact.sf))
-    moving = [n for n in inputs if not (judge.discrete and n == "x") and inputs[n] != 0]
+    moving = [n for n in inputs if n not in whole and not (judge.discrete and n == "x") and inputs[n] != 0]
     slack = (
         _slack(exact.log_prob, inputs, moving, log_prob, mp.mpf(1)),
         _slack(exact.cdf, inputs, moving, cdf, cdf),

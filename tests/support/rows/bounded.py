@@ -14,7 +14,7 @@ import ppl_dist as dist
 
 from .. import exact, references
 from ..exact import Exact, mp
-from ..table import CONTINUOUS, Row, case, line
+from ..table import CONTINUOUS, Accuracy, Row, case, line
 
 
 def _logit(probs: Any) -> Any:
@@ -201,6 +201,10 @@ ROWS: tuple[Row, ...] = (
             "nearly flat:cdf": ROUNDED,
             "nearly flat:icdf": ROUNDED,
         },
+        accuracy=(
+            Accuracy({"probs": (1e-8, 0.3, 0.5, 1.0 - 2.0**-20)}),
+            Accuracy({"logits": (-1e8, -500.0, -1e-3, 1e-8, 0.0, 3.0, 30.0, 1e4, 1e8)}),
+        ),
     ),
     Row(
         dist.VonMises,

@@ -13,28 +13,34 @@ import ppl_dist as dist
 
 from .. import exact, references
 from ..exact import Exact, gamma_tails, mp, xlogy
-from ..table import CONTINUOUS, Row, case, line
+from ..table import CONTINUOUS, LOCS, SCALES, Accuracy, Row, case, line
 
 
-def _laplace_cdf(x: Any, loc: Any, scale: Any) -> Any:
-    z = (x - loc) / scale
+def _laplace(z: Any) -> Any:
     return mp.exp(z) / 2 if z < 0 else 1 - mp.exp(-z) / 2
 
 
 LAPLACE = Exact(
     lambda x, loc, scale: -abs(x - loc) / scale - mp.log(2 * scale),
-    _laplace_cdf,
-    lambda x, loc, scale: _laplace_cdf(2 * loc - x, loc, scale),
+    lambda x, loc, scale: _laplace((x - loc) / scale),
+    lambda x, loc, scale: _laplace((loc - x) / scale),
 )
 LOGISTIC = Exact(
     lambda x, loc, scale: -(x - loc) / scale - 2 * mp.log1p(mp.exp(-(x - loc) / scale)) - mp.log(scale),
     lambda x, loc, scale: 1 / (1 + mp.exp((loc - x) / scale)),
     lambda x, loc, scale: 1 / (1 + mp.exp((x - loc) / scale)),
 )
+
+
+def _grown(y: Any) -> Any:
+    """e^y; infinite where exp(-e^y) would have an exponent too long to store."""
+    return mp.exp(y) if y < 1000 else mp.inf
+
+
 GUMBEL = Exact(
     lambda x, loc, scale: (loc - x) / scale - mp.exp((loc - x) / scale) - mp.log(scale),
-    lambda x, loc, scale: mp.exp(-mp.exp((loc - x) / scale)),
-    lambda x, loc, scale: -mp.expm1(-mp.exp((loc - x) / scale)),
+    lambda x, loc, scale: mp.exp(-_grown((loc - x) / scale)),
+    lambda x, loc, scale: -mp.expm1(-_grown((loc - x) / scale)),
 )
 WEIBULL = Exact(
     lambda x, scale, concentration: (
@@ -132,6 +138,8 @@ LOC_SCALE = (
     case("wide", loc=1e3, scale=1e2),
 )
 
+GRID = (Accuracy({"loc": LOCS, "scale": SCALES}),)
+
 ROWS: tuple[Row, ...] = (
     Row(
         dist.Laplace,
@@ -142,6 +150,7 @@ ROWS: tuple[Row, ...] = (
         bad=SIGNS,
         whole={"loc": 0, "scale": 2},
         peer=td.Laplace,
+        accuracy=GRID,
     ),
     Row(
         dist.Logistic,
@@ -151,6 +160,7 @@ ROWS: tuple[Row, ...] = (
         outside=FREE,
         bad=SIGNS,
         whole={"loc": 0, "scale": 2},
+        accuracy=GRID,
     ),
     Row(
         dist.Gumbel,
@@ -161,6 +171,7 @@ ROWS: tuple[Row, ...] = (
         bad=SIGNS,
         whole={"loc": 0, "scale": 2},
         peer=td.Gumbel,
+        accuracy=GRID,
     ),
     Row(
         dist.Weibull,

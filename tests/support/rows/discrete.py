@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import accumulate, combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,7 @@ import ppl_dist as dist
 from .. import references
 from ..exact import Exact, beta_tails, log, mp, xlogy
 from ..statistics import assert_frequencies
-from ..table import ENDLESS, JUMPS, TOO_MANY, UNORDERED, Row, case
-
-
-def _sum(mass: Callable[..., Any], low: Any, high: Any) -> Any:
-    return mp.fsum(mass(mp.mpf(k)) for k in range(int(low), int(high) + 1))
+from ..table import ENDLESS, JUMPS, PROBS, SCALES, TOO_MANY, UNORDERED, Accuracy, Row, case
 
 
 def _choose(n: Any, k: Any) -> Any:
@@ -60,8 +57,16 @@ def _by(parameter: str, log_prob: Any, tails: Any) -> Exact:
     )
 
 
-def _probs(p: dict[str, np.ndarray]) -> tuple[np.ndarray, str]:
-    return (p["probs"], "probs") if "probs" in p else (special.expit(p["logits"]), "logits")
+def _probs(p: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, str]:
+    """p, 1 - p, and the name of the parameter that says them."""
+    if "probs" in p:
+        return p["probs"], 1 - p["probs"], "probs"
+    return special.expit(p["logits"]), special.expit(-p["logits"]), "logits"
+
+
+def _log1m(p: Any, q: Any) -> Any:
+    """log q, for q = 1 - p, to 50 digits of itself."""
+    return mp.log1p(-p) if p < 0.5 else log(q)
 
 
 @dataclass(frozen=True)
@@ -76,25 +81,51 @@ class Counts(references.Line):
         return -(np.exp(mass) * np.where(np.isfinite(mass), mass, 0.0)).sum(0)
 
 
+@dataclass(frozen=True)
+class Deep:
+    """A law of scipy, with upper quantiles for levels below the rounding of 1, where scipy's own are infinite."""
+
+    law: Any
+    logsf: Callable[[np.ndarray], np.ndarray]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.law, name)
+
+    def isf(self, q: np.ndarray) -> np.ndarray:
+        """The smallest count with log P(X > k) <= log q, by bisection."""
+        q = np.asarray(q)
+        high = np.minimum(np.broadcast_to(self.law.support()[1], q.shape), 1e18)
+        low = np.full(q.shape, -1.0)
+        for _ in range(62):
+            middle = np.floor((low + high) / 2)
+            reached = (self.logsf(middle) <= np.log(q)) & (middle > low)
+            low, high = np.where(reached, low, middle), np.where(reached, middle, high)
+        return high
+
+
 def _nothing(shape: tuple[int, ...]) -> references.Finite:
     """All mass at 0."""
     return references.Finite(np.ones((*shape, 1)))
 
 
 def _geometric(**p: np.ndarray) -> Counts | references.Finite:
-    probs, name = _probs(p)
+    probs, _, name = _probs(p)
     if (probs == 1).all():
         return _nothing(probs.shape)
-    formulas = _by(
-        name,
-        lambda x, p, q, n: log(p) + xlogy(x, q),
-        lambda k, p, q, n: (1 - q ** (k + 1), q ** (k + 1)) if k >= 0 else (mp.mpf(0), mp.mpf(1)),
-    )
-    return Counts(stats.geom(probs, loc=-1), formulas, p)
+
+    def tails(k: Any, p: Any, q: Any, n: Any) -> tuple[Any, Any]:
+        if k < 0:
+            return mp.mpf(0), mp.mpf(1)
+        fall = (k + 1) * _log1m(p, q)
+        return -mp.expm1(fall), mp.exp(fall)
+
+    formulas = _by(name, lambda x, p, q, n: log(p) + (x * _log1m(p, q) if x else 0), tails)
+    law = stats.geom(probs, loc=-1)
+    return Counts(Deep(law, lambda k: (k + 1) * np.log1p(-probs)), formulas, p)
 
 
 def _binomial(total_count: np.ndarray, **p: np.ndarray) -> Counts:
-    probs, name = _probs(p)
+    probs, _, name = _probs(p)
     formulas = _by(
         name,
         lambda x, p, q, n: _choose(n, x) + xlogy(x, p) + xlogy(n - x, q),
@@ -104,7 +135,7 @@ def _binomial(total_count: np.ndarray, **p: np.ndarray) -> Counts:
 
 
 def _negative(total_count: np.ndarray, **p: np.ndarray) -> Counts | references.Finite:
-    probs, name = _probs(p)
+    probs, failure, name = _probs(p)
     if (probs * total_count == 0).all():
         return _nothing(probs.shape)
     formulas = _by(
@@ -112,7 +143,7 @@ def _negative(total_count: np.ndarray, **p: np.ndarray) -> Counts | references.F
         lambda x, p, q, n: _ratio(n, x) + xlogy(x, p) + n * log(q),
         lambda k, p, q, n: _tails(p, q, k, n),
     )
-    return Counts(stats.nbinom(total_count, 1 - probs), formulas, {"total_count": total_count, **p})
+    return Counts(stats.nbinom(total_count, failure), formulas, {"total_count": total_count, **p})
 
 
 GAMMA_POISSON = Exact(
@@ -126,23 +157,56 @@ GAMMA_POISSON = Exact(
 
 def _gamma_poisson(concentration: np.ndarray, rate: np.ndarray) -> Counts:
     law = stats.nbinom(concentration, rate / (1 + rate))
+    if (rate < 1e-6).all():  # the search of scipy for quantiles does not end; here counts are as good as numbers
+        law = stats.gamma(concentration, scale=1 / rate)
     return Counts(law, GAMMA_POISSON, {"concentration": concentration, "rate": rate})
 
 
+def _log_beta(a: Any, b: Any) -> Any:
+    return mp.loggamma(a) + mp.loggamma(b) - mp.loggamma(a + b)
+
+
 def _beta_binomial_log_mass(x: Any, concentration1: Any, concentration0: Any, total_count: Any) -> Any:
-    joint = mp.log(mp.beta(x + concentration1, total_count - x + concentration0))
-    return _choose(total_count, x) + joint - mp.log(mp.beta(concentration1, concentration0))
+    joint = _log_beta(x + concentration1, total_count - x + concentration0)
+    return _choose(total_count, x) + joint - _log_beta(concentration1, concentration0)
+
+
+@functools.lru_cache(maxsize=64)
+def _beta_binomial_tails(a: Any, b: Any, n: Any) -> tuple[list[Any], list[Any]]:
+    """P(X <= k) and P(X > k) for k = 0 ... n, from the ratios of neighbouring masses."""
+    top = int(n)
+    masses = [mp.exp(_beta_binomial_log_mass(mp.mpf(0), a, b, n))]
+    for k in range(top):
+        masses.append(masses[-1] * (n - k) * (k + a) / ((k + 1) * (n - k - 1 + b)))
+    above = list(accumulate(reversed(masses[1:]), initial=mp.mpf(0)))
+    return list(accumulate(masses)), above[::-1]
+
+
+def _beta_binomial_tail(x: Any, which: int, a: Any, b: Any, n: Any) -> Any:
+    k = int(mp.floor(x))
+    if k < 0 or k >= n:
+        return mp.mpf((k >= n) == (which == 0))
+    return _beta_binomial_tails(a, b, n)[which][k]
 
 
 BETA_BINOMIAL = Exact(
     _beta_binomial_log_mass,
-    lambda x, **kw: _sum(lambda k: mp.exp(_beta_binomial_log_mass(k, **kw)), 0, min(mp.floor(x), kw["total_count"])),
-    lambda x, **kw: _sum(lambda k: mp.exp(_beta_binomial_log_mass(k, **kw)), mp.floor(x) + 1, kw["total_count"]),
+    lambda x, concentration1, concentration0, total_count: _beta_binomial_tail(
+        x, 0, concentration1, concentration0, total_count
+    ),
+    lambda x, concentration1, concentration0, total_count: _beta_binomial_tail(
+        x, 1, concentration1, concentration0, total_count
+    ),
 )
 
 
 def _beta_binomial(**p: np.ndarray) -> Counts:
-    return Counts(stats.betabinom(p["total_count"], p["concentration1"], p["concentration0"]), BETA_BINOMIAL, p)
+    law = stats.betabinom(p["total_count"], p["concentration1"], p["concentration0"])
+    if law.mean().ndim:
+        return Counts(law, BETA_BINOMIAL, p)
+    log_mass = law.logpmf(np.arange(p["total_count"] + 1))
+    log_sf = np.append(np.logaddexp.accumulate(log_mass[:0:-1])[::-1], -np.inf)
+    return Counts(Deep(law, lambda k: np.where(k < 0, 0.0, log_sf[k.astype(int)])), BETA_BINOMIAL, p)
 
 
 DISCRETE_UNIFORM = Exact(
@@ -257,6 +321,7 @@ def _multinomial(
 
 SPLIT = "a graph cannot look at the count, and splits it where eager code throws one by one: same law, other draws"
 CLAMPED = "clamped to the eps of the dtype"
+ODDS = (-80.0, -8.0, -1e-8, 3.0, 30.0)
 
 ROWS: tuple[Row, ...] = (
     Row(
@@ -276,6 +341,7 @@ ROWS: tuple[Row, ...] = (
         whole={"probs": 1},
         peer=td.Geometric,
         torch_wrong={"certain:logits": CLAMPED, "certain:entropy": CLAMPED, "certain:perplexity": CLAMPED},
+        accuracy=(Accuracy({"probs": (*PROBS, 1e-3)}), Accuracy({"logits": (*ODDS, 80.0)})),
     ),
     Row(
         dist.Binomial,
@@ -295,6 +361,10 @@ ROWS: tuple[Row, ...] = (
         whole={"total_count": 5, "probs": 1},
         peer=td.Binomial,
         torch_wrong={"certain:logits": CLAMPED, "certain:log_prob": CLAMPED},
+        accuracy=(
+            Accuracy({"total_count": (1.0, 30.0, 1e4, 1e8), "probs": PROBS}),
+            Accuracy({"total_count": (1.0, 30.0, 1e8), "logits": ODDS}),
+        ),
     ),
     Row(
         dist.NegativeBinomial,
@@ -314,6 +384,10 @@ ROWS: tuple[Row, ...] = (
         whole={"total_count": 5, "probs": 0},
         peer=td.NegativeBinomial,
         torch_wrong={"empty:logits": CLAMPED, "empty:stddev": CLAMPED},
+        accuracy=(
+            Accuracy({"total_count": (1e-8, 0.5, 30.0, 1e4, 1e8), "probs": (1e-8, 0.3, 1.0 - 2.0**-20)}),
+            Accuracy({"total_count": (1e-8, 0.5, 30.0, 1e8), "logits": ODDS}),
+        ),
     ),
     Row(
         dist.OneHotCategorical,
@@ -368,6 +442,7 @@ ROWS: tuple[Row, ...] = (
         outside=(-1.0, 0.5, 6.0, float("nan")),
         bad=({"low": 0.5}, {"high": -1.0}, {"low": float("nan")}),
         whole={"low": 1, "high": 6},
+        accuracy=(Accuracy({"low": (0.0, 1.0, -5.0, -1e8), "high": (1.0, 2.0, 1e4, 1e8)}),),
     ),
     Row(
         dist.BetaBinomial,
@@ -384,6 +459,15 @@ ROWS: tuple[Row, ...] = (
         outside=(-1.0, 0.5, 11.0, float("nan")),
         bad=({"concentration1": -1.0}, {"concentration0": 0.0}, {"total_count": -1.0}, {"total_count": 2.5}),
         whole={"concentration1": 2, "concentration0": 3, "total_count": 4},
+        accuracy=(
+            Accuracy(
+                {
+                    "concentration1": (1e-8, 0.5, 30.0, 1e8),
+                    "concentration0": (1e-8, 1.0, 1e8),
+                    "total_count": (1.0, 30.0, 3000.0),
+                }
+            ),
+        ),
     ),
     Row(
         dist.GammaPoisson,
@@ -398,5 +482,6 @@ ROWS: tuple[Row, ...] = (
         outside=(-1.0, 0.5, float("nan")),
         bad=({"concentration": -1.0}, {"rate": 0.0}),
         whole={"concentration": 2, "rate": 3},
+        accuracy=(Accuracy({"concentration": (1e-8, 0.5, 30.0, 1e4, 1e8), "rate": SCALES}),),
     ),
 )

@@ -9,7 +9,22 @@ from scipy import stats
 import ppl_dist as dist
 
 from .. import exact, references
-from ..table import CONTINUOUS, ENDLESS, JUMPS, SCALES, SHAPES, UNORDERED, VECTOR, Accuracy, Row, case, line
+from ..table import (
+    CONTINUOUS,
+    ENDLESS,
+    JUMPS,
+    LOCS,
+    LOGITS,
+    PROBS,
+    SCALES,
+    SHAPES,
+    UNORDERED,
+    VECTOR,
+    Accuracy,
+    Row,
+    case,
+    line,
+)
 
 
 def _bernoulli(**p: np.ndarray) -> references.Line:
@@ -53,6 +68,7 @@ ROWS: tuple[Row, ...] = (
         bad=({"scale": -1.0}, {"scale": 0.0}, {"loc": float("nan")}),
         whole={"loc": 0, "scale": 2},
         peer=td.Normal,
+        accuracy=(Accuracy({"loc": LOCS, "scale": SCALES}),),
     ),
     Row(
         dist.LogNormal,
@@ -69,6 +85,7 @@ ROWS: tuple[Row, ...] = (
         bad=({"scale": -1.0}, {"scale": 0.0}, {"loc": float("nan")}),
         whole={"loc": 0, "scale": 2},
         peer=td.LogNormal,
+        accuracy=(Accuracy({"loc": (0.0, 1.0, -80.0, -1e8), "scale": (1e-8, 1.0, 30.0, 1e8)}),),
     ),
     Row(
         dist.HalfNormal,
@@ -79,6 +96,7 @@ ROWS: tuple[Row, ...] = (
         bad=({"scale": -1.0}, {"scale": 0.0}),
         whole={"scale": 2},
         peer=td.HalfNormal,
+        accuracy=(Accuracy({"scale": SCALES}),),
     ),
     Row(
         dist.HalfCauchy,
@@ -89,6 +107,7 @@ ROWS: tuple[Row, ...] = (
         bad=({"scale": -1.0}, {"scale": 0.0}),
         whole={"scale": 2},
         peer=td.HalfCauchy,
+        accuracy=(Accuracy({"scale": SCALES}),),
     ),
     Row(
         dist.Cauchy,
@@ -102,6 +121,7 @@ ROWS: tuple[Row, ...] = (
         bad=({"scale": -1.0}, {"scale": 0.0}, {"loc": float("nan")}),
         whole={"loc": 0, "scale": 2},
         peer=td.Cauchy,
+        accuracy=(Accuracy({"loc": LOCS, "scale": SCALES}),),
         gaps={"variance": "infinite, as torch says; without a mean there is strictly none, and scipy says nan"},
     ),
     Row(
@@ -186,6 +206,7 @@ ROWS: tuple[Row, ...] = (
         bad=({"high": 0.0}, {"high": -1.0}, {"low": float("nan")}),
         whole={"low": -1, "high": 2},
         peer=td.Uniform,
+        accuracy=(Accuracy({"low": (-1e8, -1.0, 0.0, 1e-8), "high": (1e-3, 1.0, 1e8)}),),
         torch_wrong={"*:mode": "nan; every point is a mode"},
     ),
     Row(
@@ -209,6 +230,7 @@ ROWS: tuple[Row, ...] = (
             "logits:mode": "nan at one half, where both values are modes",
             "certain:logits": "clamped to the eps of the dtype; the logits of 0 and 1 are infinite",
         },
+        accuracy=(Accuracy({"probs": (*PROBS, 0.0, 1e-9)}), Accuracy({"logits": (*LOGITS, 80.0)})),
     ),
     Row(
         dist.Categorical,
