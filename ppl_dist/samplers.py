@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .values import gradient_possible, lowest, plainly_eager
+from .values import gradient_possible, highest, lowest, plainly_eager
 
 __all__ = [
     "draw",
@@ -23,6 +23,7 @@ __all__ = [
     "log_standard_gamma",
     "log_uniform",
     "moved_inside",
+    "poisson",
     "scaled_gamma",
     "standard_exponential",
     "standard_normal",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 SMALL_LOG = -20.0
+VAST = 1e10
 _global_state = threading.RLock()  # held while the global random state is borrowed and given back
 
 
@@ -158,6 +160,22 @@ def gamma_slope(a: Tensor, log_g: Tensor) -> Tensor:
     return slope.to(a.dtype)
 
 
+def poisson(rate: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Poisson draws of each rate.
+
+    The library accepts or rejects by differences of terms as large as r log r, which from 1e13 on have no digit left.
+    Vast rates r have r + sqrt(r) z + (z^2 - 1) / 6 instead, for normal z, whose quantiles are right to 1 / sqrt(r):
+    Cornish and Fisher (1937), "Moments and cumulants in the specification of distributions" (`test_counts`).
+    """
+    if highest(rate) <= VAST:
+        return torch.poisson(rate, generator=generator)
+    vast, wide = rate > VAST, rate.to(torch.float64)
+    z = standard_normal(rate.shape, wide, generator)
+    far = (wide + wide.sqrt() * z + (z.square() - 1) / 6).round()
+    near = torch.poisson(rate.clamp(max=VAST), generator=generator)
+    return torch.where(vast, far.to(rate.dtype), near)
+
+
 def moved_inside(draws: Tensor, low: Any, high: Any = None) -> Tensor:
     """Draws that rounding put on the edge of the support, moved to `low` or `high`; their gradient stays whole.
 
@@ -167,7 +185,7 @@ def moved_inside(draws: Tensor, low: Any, high: Any = None) -> Tensor:
     if not draws.requires_grad:
         return draws.clamp_(low, high) if plainly_eager() else draws.clamp(low, high)
     fixed = draws.detach()
-    return draws + (fixed.clamp(low, high) - fixed)
+    return fixed.clamp(low, high) + (draws - fixed)  # the difference is exactly 0
 
 
 def exp_inside(log_draws: Tensor, like: Tensor) -> Tensor:
@@ -176,7 +194,7 @@ def exp_inside(log_draws: Tensor, like: Tensor) -> Tensor:
     The gradient stays whole; `log_draws` are the caller's to give away.
     """
     facts = torch.finfo(like.dtype)
-    held = moved_inside(log_draws, math.log(facts.tiny) - 1, _log_max(facts))
+    held = moved_inside(log_draws, math.log(facts.tiny) * (1 + 2 * facts.eps), _log_max(facts))
     return moved_inside(held.exp().to(like.dtype), facts.tiny)
 
 

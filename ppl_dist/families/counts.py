@@ -19,7 +19,7 @@ from ..constraints import (
 )
 from ..distribution import Distribution
 from ..param import Param, param
-from ..samplers import log_uniform
+from ..samplers import log_uniform, poisson
 from ..special import log1mexp, log_binomial
 from ..special.elementary import horner
 from ..tables import listed
@@ -253,7 +253,7 @@ class NegativeBinomial(Successes, Distribution):
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         rate = torch._standard_gamma(self.total_count.expand(shape), generator=generator) * self._odds()
-        return torch.poisson(rate, generator=generator)
+        return poisson(rate, generator)
 
     def _log_prob(self, x: Tensor) -> Tensor:
         seen = extremes(self.total_count)
@@ -331,7 +331,7 @@ class GammaPoisson(Trials, Distribution):
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         rate = torch._standard_gamma(self.concentration.expand(shape), generator=generator) / self.rate
-        return torch.poisson(rate, generator=generator)
+        return poisson(rate, generator)
 
     def _log_prob(self, x: Tensor) -> Tensor:
         return log_negative_mass(self, self.concentration, x)

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..constraints import nonnegative, nonnegative_integer
 from ..exp_family import ExponentialFamily
 from ..param import Param, param
+from ..samplers import poisson
 from ..shapes import broadcast_shapes
 from ..special import gammainc, gammaincc, log_gammainc, log_gammaincc
 
@@ -35,7 +36,7 @@ class Poisson(ExponentialFamily):
     support = nonnegative_integer
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        return torch.poisson(self.rate.expand(shape), generator=generator)
+        return poisson(self.rate.expand(shape), generator)
 
     def _log_prob(self, x: Tensor) -> Tensor:
         r = self.rate

@@ -67,7 +67,7 @@ def half_step_slope(a: Tensor) -> Tensor:
 def _log_density(df: Tensor, t: Tensor) -> Tensor:
     ratio = (t / df.sqrt()).abs()
     held = ratio.clamp(max=_FAR)  # beyond, 1 + ratio^2 is ratio^2 to all digits, and no number
-    log_square = torch.log1p(held * held) + 2 * torch.log((ratio / _FAR).clamp(min=1.0))
+    log_square = torch.log1p(held * held) + 2 * torch.log((t.abs() / _FAR / df.sqrt()).clamp(min=1.0))
     return half_step(0.5 * df) - _HALF_LOG_2PI - 0.5 * (df + 1) * log_square
 
 
@@ -104,7 +104,8 @@ def _log_tail(df: Tensor, t: Tensor) -> Tensor:
     square = held * held
     x, y = 1 / (1 + square), square / (1 + square)
     half = torch.full_like(df, 0.5)
-    far = log_betainc(0.5 * heavy_df, half, x, y) - _LOG_2 - heavy_df * torch.log((ratio / _FAR).clamp(min=1.0))
+    beyond = torch.where(light, 1.0, t) / _FAR / heavy_df.sqrt()
+    far = log_betainc(0.5 * heavy_df, half, x, y) - _LOG_2 - heavy_df * torch.log(beyond.clamp(min=1.0))
     return torch.where(t < math.inf, torch.where(light, near, far), -math.inf)
 
 

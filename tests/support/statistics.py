@@ -18,10 +18,10 @@ LEVEL = RUN_RATE / COMPARISONS
 STANDARD_ERRORS = float(stats.norm.isf(LEVEL / 2))  # 5.96
 
 
-PILOT = 50_000  # draws that only say where the cells end
-RANKS = np.concatenate([[0, 4, 40], np.arange(250, PILOT, 250), PILOT - 1 - np.array([40, 4, 0])])
+PILOT = 0.05  # of the draws only say where the cells end
+CELLS = 200
 OFF = 4.0  # spacings of the dtype by which rounding may move a draw, unseen by the test
-HELD = 0.999 * np.finfo(float).max
+HELD = 0.49 * np.finfo(float).max
 WIDE = 256.0  # the least width of a cell in spacings
 
 
@@ -60,7 +60,7 @@ def assert_frequencies(counts: np.ndarray, probs: np.ndarray) -> None:
 def assert_follows(draws: np.ndarray, cdf: Callable[[np.ndarray], np.ndarray], *, whole: bool = False) -> None:
     """Chi-square over about 200 cells, and repeated values: rounded `draws` come from the law of `cdf`.
 
-    Cells end at order statistics of the first `PILOT` draws; the others are counted, against differences of `cdf`
+    Cells end at order statistics of the first 5 % of the draws; the others are counted, against differences of `cdf`
     halfway to the next float. What lies beyond the ends of the dtype is expected at these ends, and a cell may hold as
     many draws too many as have an end within `OFF` spacings. Between the outermost ends a value may occur twice as
     often as the floats there make likely, or the 24 or 53 bits of a uniform number.
@@ -71,8 +71,9 @@ def assert_follows(draws: np.ndarray, cdf: Callable[[np.ndarray], np.ndarray], *
         whole: the draws are counts, which repeat.
     """
     assert not np.isnan(draws).any(), f"{np.isnan(draws).sum()} draws are nan"
-    ends = _cell_ends(np.sort(draws[:PILOT]), whole=whole)
-    rest = np.sort(draws[PILOT:])
+    pilot = int(PILOT * len(draws))
+    ends = _cell_ends(np.sort(draws[:pilot]), whole=whole)
+    rest = np.sort(draws[pilot:])
     step = np.spacing(np.minimum(np.abs(ends), np.finfo(ends.dtype).max / 2)).astype(float)
     cut = np.clip(ends.astype(float) + np.maximum(step, float(whole)) / 2, -HELD, HELD)
     off = np.where(whole & (step <= 1), 0.0, OFF * step)
@@ -96,15 +97,17 @@ def _assert_reach(draws: np.ndarray, cdf: Callable[[np.ndarray], np.ndarray]) ->
     """Nothing is left out beyond the least and the largest draw, unless there are no floats for it."""
     facts = np.finfo(draws.dtype)
     low, high = draws.min(), draws.max()
-    off = OFF * np.spacing(np.minimum(np.abs(np.array([low, high])), facts.max / 2)).astype(float)
-    below, upto = cdf(np.clip(np.array([float(low), float(high)]) + np.array([-1, 1]) * off, -HELD, HELD))
+    both = np.clip(np.array([low, high], dtype=float), -HELD, HELD)
+    off = OFF * np.spacing(np.minimum(np.abs(both), facts.max / 2).astype(draws.dtype)).astype(float)
+    below, upto = cdf(both + np.array([-1, 1]) * off)
     assert low == facts.tiny or low < -0.999 * facts.max or below * len(draws) < 20, f"no draw below {low}: {below:.3g}"
     assert high > 0.999 * facts.max or (1 - upto) * len(draws) < 20, f"no draw above {high}: {1 - upto:.3g}"
 
 
 def _cell_ends(pilot: np.ndarray, *, whole: bool) -> np.ndarray:
     """Floats up to which cells reach: the least one where draws are pushed to the bottom, not the last at the top."""
-    values = np.unique(pilot[RANKS])
+    outer = np.array([0, 4, 40])
+    values = np.unique(pilot[np.concatenate([outer, np.arange(1, CELLS) * len(pilot) // CELLS, -1 - outer])])
     less, more = np.searchsorted(pilot, values), len(pilot) - np.searchsorted(pilot, values, side="right")
     before = np.nextafter(values, -np.inf, dtype=values.dtype)
     before = np.minimum(before, values - 1) if whole else before
