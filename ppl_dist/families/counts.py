@@ -19,7 +19,7 @@ from ..constraints import (
 )
 from ..distribution import Distribution
 from ..param import Param, param
-from ..samplers import log_uniform, poisson
+from ..samplers import binomial, log_uniform, poisson
 from ..special import log1mexp, log_binomial
 from ..special.elementary import horner
 from ..tables import listed
@@ -29,7 +29,6 @@ from .counting import Successes, Trials, expected_log_choices, log_scale_integra
 __all__ = ["Binomial", "GammaPoisson", "Geometric", "NegativeBinomial"]
 
 
-EXACT_IN_SINGLE = 1e4  # trials; with 1e8 the library's draws in single precision have too large a variance
 LONG = 1000  # entries from which fewer passes are worth more kernels
 BLOCK = 2**15  # entries
 MODERATE = 8.0
@@ -131,10 +130,7 @@ class Binomial(Successes, Distribution):
         return integer_interval(0, self.total_count)
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        n, p = self.total_count, self.probs
-        if p.dtype is torch.float32 and highest(n) > EXACT_IN_SINGLE:
-            return torch.binomial(n.double().expand(shape), p.double().expand(shape), generator=generator).to(p.dtype)
-        return torch.binomial(n.expand(shape), p.expand(shape), generator=generator)
+        return binomial(self.total_count.expand(shape), self.probs.expand(shape), generator)
 
     def _log_prob(self, x: Tensor) -> Tensor:
         n = self.total_count

@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 from ..constraints import Independent, dependent_property, multinomial, nonnegative_integer, positive
 from ..distribution import Distribution
 from ..param import Param, param
-from ..samplers import log_standard_gamma
+from ..samplers import binomial, log_standard_gamma
 from ..special import log_beta, log_count_share, poisson_surprise
 from ..values import highest, lowest
 from .categorical import Categories, inverted
@@ -80,7 +80,7 @@ def _split(total_count: Tensor, weights: Tensor, shape: torch.Size, generator: t
         pair = _pairs(mass)
         both = pair.sum(-1)
         share = torch.where(both > 0, pair[..., 0] / torch.where(both > 0, both, 1.0), 0.0).expand(counts.shape)
-        left = torch.binomial(counts, share, generator=generator)
+        left = binomial(counts, share, generator)
         counts = torch.stack([left, counts - left], -1).flatten(-2)
     return counts[..., :k]
 

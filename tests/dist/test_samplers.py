@@ -176,3 +176,96 @@ def test_counts(family: Any, params: dict[str, float], dtype: torch.dtype, reque
     assert d.support.check(draws).all()
     assert_follows(draws.numpy(), cdf_of(exact), whole=True)
     assert_moments(draws.numpy(), exact)
+
+
+def follows(name: str, joint: torch.Tensor, law: Any, *, whole: bool = False) -> None:
+    """One number of each of many joint draws follows `law`, in double precision."""
+    assert torch.isfinite(joint).all(), name
+    assert_follows(joint.numpy(), cdf_of(law), whole=whole)
+
+
+def wide(*values: Any) -> list[torch.Tensor]:
+    return [torch.as_tensor(value, dtype=torch.float64) for value in values]
+
+
+DTYPES = [torch.float32, torch.float64]
+JOINT = 300_000
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("concentration", [[TINY] * 3, [SMALL, 2.0, 30.0], [TINY, HUGE], [HUGE, 2 * HUGE, 1.0]])
+def test_coordinates_of_dirichlet_are_beta(concentration: list[float], dtype: torch.dtype, request: Any) -> None:
+    a = torch.tensor(concentration, dtype=dtype)
+    x = dist.Dirichlet(a).sample((JOINT,), generator=seeded(request.node.name))
+    assert dist.constraints.simplex.check(x).all()
+    assert (x.amax(-1) > x.amin(-1)).all()
+    one, rest = wide(a[0], a[1:].double().sum())
+    follows("x_0", x[:, 0], dist.Beta(one, rest))
+    if len(a) > 2:
+        follows("x_1", x[:, 1], dist.Beta(*wide(a[1], a[0].double() + a[2])))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("total", [10.0, 3e4, 1e7])  # in single precision larger counts are no whole numbers
+def test_counts_of_categories_are_binomial(total: float, dtype: torch.dtype, request: Any) -> None:
+    probs = torch.tensor([0.2, 0.5, 0.3 - 2.0**-20, 2.0**-20], dtype=dtype)
+    x = dist.Multinomial(torch.tensor(total, dtype=dtype), probs).sample((JOINT,), generator=seeded(request.node.name))
+    for k in (0, 3):
+        share = probs[k].double() / probs.double().sum()
+        follows(f"x_{k}", x[:, k], dist.Binomial(*wide(total, share)), whole=True)
+    a = torch.tensor([SMALL, 2.0, 30.0], dtype=dtype)
+    if total < HUGE:
+        x = dist.DirichletMultinomial(a, total).sample((JOINT,), generator=seeded(request.node.name))
+        follows("x_0", x[:, 0], dist.BetaBinomial(*wide(a[0], a[1:].sum(), total)), whole=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("df", [2.0, 5.0, HUGE])
+def test_diagonals_of_wishart_matrices(df: float, dtype: torch.dtype, request: Any) -> None:
+    v = torch.tensor([[2.0, 0.5], [0.5, 1.0]], dtype=dtype)
+    degrees = torch.tensor(df, dtype=dtype)
+    x = dist.Wishart(degrees, v).sample((JOINT,), generator=seeded(request.node.name))
+    follows("x_11", x[:, 0, 0], dist.Gamma(*wide(df / 2, 0.25)))
+    if dtype is torch.float64:  # the determinant of what one coordinate leaves: df - 1
+        left = x[:, 1, 1] - x[:, 0, 1] ** 2 / x[:, 0, 0]
+        follows("x_22.1", left, dist.Gamma(*wide((df - 1) / 2, 0.5 / 0.875)))
+    x = dist.InverseWishart(degrees, v).sample((JOINT,), generator=seeded(request.node.name))
+    follows("inverse", x[:, 0, 0], dist.InverseGamma(*wide((df - 1) / 2, 1.0)))
+
+
+@pytest.mark.parametrize("concentration", [0.5, 1.0, 30.0, HUGE])
+@pytest.mark.parametrize("n", [2, 4])
+def test_correlations_of_lkj_are_beta(n: int, concentration: float, request: Any) -> None:
+    c = torch.tensor(concentration, dtype=torch.float64)
+    x = dist.LKJ(n, c).sample((JOINT,), generator=seeded(request.node.name))
+    shape = c - 1 + n / 2
+    law = dist.TransformedDistribution(dist.Beta(shape, shape), dist.transforms.AffineTransform(*wide(-1.0, 2.0)))
+    follows("first row", x[:, 0, 1], law)
+    follows("last row", x[:, n - 1, n - 2], law)
+    corner = dist.LKJCholesky(n, c).sample((JOINT,), generator=seeded(request.node.name))[:, 1, 1]
+    follows("corner", corner.square(), dist.Beta(c + (n - 2) / 2, *wide(0.5)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("df", [TINY, SMALL, 3.0, HUGE])
+def test_coordinates_of_multivariate_t(df: float, dtype: torch.dtype, request: Any) -> None:
+    loc, factor = torch.tensor([0.0, 1.0], dtype=dtype), torch.tensor([[1.0, 0.0], [3.0, 4.0]], dtype=dtype)
+    degrees = torch.tensor(df, dtype=dtype)
+    x = dist.MultivariateStudentT(degrees, loc, factor).sample((JOINT,), generator=seeded(request.node.name))
+    for k, scale in ((0, 1.0), (1, 5.0)):
+        follows(f"x_{k}", x[:, k], dist.StudentT(degrees.double(), *wide(loc[k], scale)))
+
+
+SATURATING = ["TanhTransform", "SigmoidTransform", "SoftplusTransform", "StickBreakingTransform"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scale", [1.0, 10.0, 100.0])
+@pytest.mark.parametrize("name", SATURATING)
+def test_density_of_a_saturated_draw_is_finite(name: str, scale: float, dtype: torch.dtype, request: Any) -> None:
+    transform = getattr(dist.transforms, name)()
+    base = dist.Normal(torch.zeros(3, dtype=dtype), scale)
+    base = base.to_event(1) if transform.domain.event_dim else base
+    d = dist.TransformedDistribution(base, transform)
+    x, log_prob = d.rsample_and_log_prob((20_000,), generator=seeded(request.node.name))
+    assert torch.isfinite(x).all() and torch.isfinite(log_prob).all()
