@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,11 +16,13 @@ from ..requirement import bad_parameter
 from ..samplers import moved_inside, standard_uniform
 from ..special.quadrature import tanh_sinh
 from ..tables import listed
-from ..values import plainly_eager
+from ..values import lowest, plainly_eager
 from .bounded import Bounded
 
 __all__ = ["Truncated"]
 
+_DEEP = -8.0  # logs of masses below it lose too many digits in single precision
+_FAINTEST = -80.0  # the log of a probability that single precision can hold
 _LOG_HALF = math.log(0.5)
 _LARGEST_TABLE = 2**22  # masses; more are not worth the memory
 _FAINT = 1e-18  # a table of counts ends where less than this is left
@@ -79,19 +82,23 @@ class Truncated(Bounded):
             return 0.0 if high is None else base._log_cdf(high)
         return base._log_sf(low) if high is None else base._log_mass(low, high)
 
+    def _relative(self, hook: str, x: Tensor, log_prob: Callable[[Tensor | None, Tensor | None], Tensor]) -> Tensor:
+        """log_prob(low, high), less the log mass kept; in double precision where both are large and cancel."""
+        low, high = self._limits()
+        kept = self._between(low, high)
+        if isinstance(kept, Tensor) and kept.dtype != torch.float64 and lowest(kept) < _DEEP:
+            wide: Tensor = getattr(self.to(torch.float64), hook)(x.to(torch.float64))
+            return wide.to(x.dtype)
+        return log_prob(low, high) - kept
+
     def _log_prob(self, x: Tensor) -> Tensor:
-        log_prob: Tensor = self.base_dist._log_prob_anywhere(x) - self._between(*self._limits())
-        return log_prob
+        return self._relative("_log_prob", x, lambda low, high: self.base_dist._log_prob_anywhere(x))
 
     def _log_cdf(self, x: Tensor) -> Tensor:
-        low, high = self._limits()
-        log_cdf: Tensor = self._between(low, x) - self._between(low, high)
-        return log_cdf
+        return self._relative("_log_cdf", x, lambda low, high: self._between(low, x))
 
     def _log_sf(self, x: Tensor) -> Tensor:
-        low, high = self._limits()
-        log_sf: Tensor = self._between(x, high) - self._between(low, high)
-        return log_sf
+        return self._relative("_log_sf", x, lambda low, high: self._between(x, high))
 
     def _cdf(self, x: Tensor) -> Tensor:
         return self._log_cdf(x).exp()
@@ -112,6 +119,9 @@ class Truncated(Bounded):
         below = torch.logaddexp(log_q + below_low, log_p + below_high)
         above = torch.logaddexp(log_q + above_low, log_p + above_high)
         lower = below < above
+        if below.dtype != torch.float64 and lowest(torch.minimum(below, above)) < _FAINTEST:
+            wide = self.to(torch.float64)._quantile(p.to(torch.float64), q.to(torch.float64))
+            return self._inside(wide.to(below.dtype))
         left = base._icdf_of_log(torch.where(lower, below, _LOG_HALF))
         right = base._isf_of_log(torch.where(lower, _LOG_HALF, above))
         return self._inside(torch.where(lower, left, right))

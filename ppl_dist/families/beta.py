@@ -10,6 +10,7 @@ from ..exp_family import ExponentialFamily
 from ..param import Param, param
 from ..samplers import gamma_slope, log_standard_gamma, moved_inside
 from ..special import (
+    beta_log_density,
     betainc,
     betaincc,
     betainccinv,
@@ -33,8 +34,18 @@ def _all_small(total: Tensor) -> bool:
     return highest(total) < 16
 
 
+<<<<<<< HEAD
 def _slopes(a: Tensor, rest: Tensor, log_g: Tensor, odds: Tensor) -> Tensor:
     """The derivatives in `a` of `odds`, the logs of x / (1 - x) for shares x of Beta(a, rest) made of gamma draws g.
+=======
+def no_digit_cancels(total: Tensor) -> bool:
+    """Whether the concentrations are seen to be so small that a density keeps its accuracy as a sum of `lgamma`."""
+    return highest(total) < (128 if total.dtype == torch.float64 else 12)
+
+
+def _change(x: Tensor, a: Tensor, total: Tensor) -> Tensor:
+    """Zero, with the implicit derivative of a share x of Beta(a, total - a) in `a`, over 1 - x.
+>>>>>>> accuracy
 
     The share of one entry moves all others in proportion. Implicit ones, -(dF/da) / f, as these vary least: Figurnov,
     Mohamed and Mnih (2018), "Implicit reparameterization gradients", eq. 5. Where a small concentration meets a
@@ -122,7 +133,10 @@ class Beta(ExponentialFamily):
 
     def _log_prob(self, x: Tensor) -> Tensor:
         a, b = self.concentration1, self.concentration0
-        normalizer = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
+        n = a + b
+        if not no_digit_cancels(n):
+            return beta_log_density(a, b, x)
+        normalizer = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(n)
         return xlogy(a - 1, x) + xlog1py(b - 1, x) - normalizer
 
     def _cdf(self, x: Tensor) -> Tensor:

@@ -8,9 +8,23 @@ from torch import Tensor
 from ..special import log1mexp
 from ..values import extremes, gradient_possible
 
-__all__ = ["NEGLIGIBLE", "log_of", "log_rise", "xlog1py", "xlogy"]
+__all__ = ["NEGLIGIBLE", "log_of", "log_rise", "ratio", "regular", "xlog1py", "xlogy"]
 
 NEGLIGIBLE = -40.0  # exp of it is below the rounding of 1
+
+
+def regular(x: Tensor) -> bool:
+    """Whether a look shows that every entry is positive and finite, and none has lost digits to underflow."""
+    seen = extremes(x)
+    return seen is not None and seen[0] >= torch.finfo(x.dtype).tiny and seen[1] < torch.inf
+
+
+def ratio(x: Tensor, y: Tensor) -> Tensor:
+    """x / y, in double precision unless single is seen to hold it."""
+    quotient = x / y
+    if quotient.dtype == torch.float64 or regular(quotient):
+        return quotient
+    return x.to(torch.float64) / y.to(torch.float64)
 
 
 def xlogy(c: Tensor, x: Tensor) -> Tensor:

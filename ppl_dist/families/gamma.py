@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -12,11 +13,40 @@ from ..exp_family import ExponentialFamily
 from ..param import Param, param
 from ..samplers import log_uniform, moved_inside, scaled_gamma
 from ..special import gammainc, gammaincc, gammainccinv, gammaincinv, log_gammainc, log_gammaincc
+<<<<<<< HEAD
 from ..values import lowest
 from .edges import xlogy
+=======
+from ..special.gamma import log_density
+from ..values import highest
+from .counting import widened
+from .edges import log_rise, regular, xlogy
+>>>>>>> accuracy
 from .hazard import Hazard
 
-__all__ = ["Exponential", "Gamma"]
+__all__ = ["Exponential", "Gamma", "scaled_log_density"]
+
+# up to here the rounding of log G(a), and of the terms that it cancels with, is one of the answer
+PLAIN = {torch.float32: 12.0, torch.float64: 500.0}
+
+
+def scaled_log_density(a: Tensor, b: Tensor, x: Tensor, power: float) -> Tensor:
+    """The log density of t/b for power -1, of b/t for power 1, where t follows Gamma(a, 1), at x > 0.
+
+    That is  t**(a + power) * exp(-t) / (G(a) * b**power): term by term where they are seen to be small, in double
+    precision where they are not, and through Loader's form where even there digits would cancel.
+    """
+    t = b * x if power < 0 else b / x
+    log_gamma = torch.lgamma(a)
+    if highest(log_gamma) <= PLAIN.get(t.dtype, 0.0) and regular(t):
+        return torch.addcmul(b.log() * -power, a + power, t.log()) - t - log_gamma
+    if t.dtype != torch.float64:
+        return scaled_log_density(*widened(a, b, x), power).to(t.dtype)
+    edge = (t == 0) | (t == torch.inf)
+    inner = torch.where(edge, 1.0, t)
+    body = log_density(a, inner) + power * (inner.log() - b.log())
+    at_zero = xlogy(a + power, torch.where(edge, t, 1.0)) - power * b.log() - log_gamma
+    return torch.where(edge, torch.where(t == 0, at_zero, -torch.inf), body)
 
 SELDOM_TINY = 0.3  # from this concentration on, fewer than 1e-11 of the draws are below the floats
 
@@ -41,26 +71,33 @@ class Gamma(ExponentialFamily):
         return moved_inside(draws, torch.finfo(draws.dtype).tiny)
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        a, b = self.concentration, self.rate
-        return torch.addcmul(torch.xlogy(a, b), b, x, value=-1) + xlogy(a - 1, x) - torch.lgamma(a)
+        return scaled_log_density(self.concentration, self.rate, x, -1.0)
+
+    def _tail(self, tail: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> Tensor:
+        a, b, wide = widened(self.concentration, self.rate, x)  # in single precision b x may underflow
+        return tail(a, b * wide).to(torch.promote_types(self.rate.dtype, x.dtype))
+
+    def _quantile(self, inverse: Callable[[Tensor, Tensor], Tensor], p: Tensor) -> Tensor:
+        a, b, wide = widened(self.concentration, self.rate, p)
+        return (inverse(a, wide) / b).to(torch.promote_types(self.rate.dtype, p.dtype))
 
     def _cdf(self, x: Tensor) -> Tensor:
-        return gammainc(self.concentration, self.rate * x)
+        return self._tail(gammainc, x)
 
     def _log_cdf(self, x: Tensor) -> Tensor:
-        return log_gammainc(self.concentration, self.rate * x)
+        return self._tail(log_gammainc, x)
 
     def _sf(self, x: Tensor) -> Tensor:
-        return gammaincc(self.concentration, self.rate * x)
+        return self._tail(gammaincc, x)
 
     def _log_sf(self, x: Tensor) -> Tensor:
-        return log_gammaincc(self.concentration, self.rate * x)
+        return self._tail(log_gammaincc, x)
 
     def _icdf(self, p: Tensor) -> Tensor:
-        return gammaincinv(self.concentration, p) / self.rate
+        return self._quantile(gammaincinv, p)
 
     def _isf(self, q: Tensor) -> Tensor:
-        return gammainccinv(self.concentration, q) / self.rate
+        return self._quantile(gammainccinv, q)
 
     @property
     def mean(self) -> Tensor:
@@ -106,6 +143,9 @@ class Exponential(Hazard, ExponentialFamily):
 
     def _hazard(self, x: Tensor) -> Tensor:
         return self.rate * x
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return log_rise(self.rate.log() + x.log(), self._hazard(x))
 
     def _at_hazard(self, h: Tensor) -> Tensor:
         return h / self.rate

@@ -4,11 +4,13 @@ No function branches on data, so all of them go through `torch.func.vmap`, `make
 """
 
 from .beta import (
+    beta_log_density,
     betainc,
     betaincc,
     betainccinv,
     betaincinv,
     betaincinv_odds,
+    f_log_density,
     log_beta,
     log_betainc,
     log_betaincc,
@@ -35,6 +37,7 @@ from .normal import log_ndtr, log_ndtr_between, ndtr, ndtri, ndtri_exp
 from .student import log_stdtr, stdtr, stdtrit
 
 __all__ = [
+    "beta_log_density",
     "betainc",
     "betaincc",
     "betainccinv",
@@ -45,6 +48,7 @@ __all__ = [
     "digamma_error",
     "expm1mx",
     "exprel",
+    "f_log_density",
     "gammainc",
     "gammaincc",
     "gammainccinv",

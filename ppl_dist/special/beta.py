@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ..values import known
-from .elementary import digamma_error, log1mexp, log1pmx, log1prel, log_factorial_excess, stirling_error
+from .elementary import digamma_error, log1mexp, log1pmx, log1prel, log_factorial_excess, stirling_error, xlogy
 from .gamma import exp_of, lgamma1p
 from .normal import ndtri_exp
 from .quadrature import CUTOFF, cutoff_guess, gauss_legendre, log_integral
@@ -90,6 +90,41 @@ def _log_weight(a: Tensor, b: Tensor, x: Tensor, y: Tensor, log_x: Tensor, log_y
     return deviances + beyond + log_factorial_excess(n) - log_factorial_excess(a) - log_factorial_excess(b)
 
 
+def _log_power(a: Tensor, less: int, ratio: Tensor, gap: Tensor) -> Tensor:
+    """a (log(ratio) - gap) - less log(ratio) for gap = ratio - 1; 0 log 0 is 0."""
+    close = gap.abs() < 0.2
+    near = torch.where(close, gap, 0.0)
+    far = xlogy(a - less, torch.where(close, 1.0, ratio)) - a * torch.where(close, 0.0, gap)
+    return torch.where(close, a * log1pmx(near) - less * torch.log1p(near), far)
+
+
+def beta_log_density(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
+    """log(x^(a-1) (1-x)^(b-1) / B(a, b)) for 0 <= x <= 1, without cancellation for large a or b.
+
+    With n = a + b it is (a-1) log(n x/a) + (b-1) log(n (1-x)/b) + log n, and what Stirling's formula says of B.
+    """
+    n, y = a + b, 1 - x
+    gap = b * x - a * y  # n x - a
+    powers = _log_power(a, 1, x * (n / a), gap / a) + _log_power(b, 1, y * (n / b), -gap / b)
+    rest = log_factorial_excess(n) - log_factorial_excess(torch.maximum(a, b))
+    return powers + (torch.log(n) + (rest - log_factorial_excess(torch.minimum(a, b))))
+
+
+def f_log_density(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
+    """log of (a/b)^a x^(a-1) / ((1 + a x/b)^(a+b) B(a, b)) for x > 0, without cancellation for large a or b.
+
+    It is the law of b u / (a (1-u)) for u of the beta law, and has its powers of n u/a and n (1-u)/b, n = a + b.
+    """
+    n, inverse = a + b, 1 / x.clamp(min=1)
+    weight = b * inverse + a * x.clamp(max=1)
+    shift = (1 - x) * inverse / weight
+    powers = _log_power(a, 1, x.clamp(max=1) * (n / weight), -b * shift)
+    powers = powers + _log_power(b, -1, inverse * (n / weight), a * shift)
+    less, more = torch.minimum(a, b), torch.maximum(a, b)
+    rest = log_factorial_excess(n) - log_factorial_excess(more) - log_factorial_excess(less)
+    return powers + (torch.log(less) - torch.log1p(less / more) + rest)
+
+
 def _log_lower_tail(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """log(a I_x(a, b)/D) for x <= a/(a+b), y = 1 - x."""
     n = a + b
@@ -106,6 +141,9 @@ def _log_lower_tail(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
     sign = torch.where(turned, 1.0, -1.0).to(x.dtype)
     slope0, n0, share0, x0, y0 = slope.detach(), n.detach(), share.detach(), x.detach(), y.detach()
     length = cutoff_guess((a.detach() * y0 - b.detach() * x0).clamp(min=0), n0 * x0 * y0)
+    # where the exponent falls doubly exponentially: the zero of n log(1 + y (e^v - 1)) = 2 CUTOFF, if it is beyond
+    steep = torch.log1p(torch.expm1(2 * CUTOFF / n0) / y0)
+    length = torch.where(turned & (b.detach() * steep < CUTOFF), torch.minimum(length, steep), length)
     for _ in range(5):  # Newton on the convex function -exponent
         e = torch.expm1(sign * length)
         fall = slope0 * length + n0 * torch.log1p(share0 * e)
@@ -173,7 +211,7 @@ def _log_tails(a: Tensor, b: Tensor, x: Tensor, y: Tensor, log_x: Tensor, log_y:
     return log_p, log_q, log_weight + torch.log(less) - torch.log1p(less / more)
 
 
-def _log(p: Tensor, q: Tensor) -> Tensor:
+def log_share(p: Tensor, q: Tensor) -> Tensor:
     """log p for q = 1 - p, from whichever of the two is small."""
     small = p < 0.5
     return torch.where(small, torch.log(torch.where(small, p, 0.5)), torch.log1p(-torch.where(small, 0.5, q)))
@@ -187,7 +225,7 @@ def _tails(a: Tensor, b: Tensor, x: Tensor, y: Tensor | None = None) -> tuple[Te
     inside = defined & (x > 0) & (y > 0)
     a, b = torch.where(inside, a, 1.0), torch.where(inside, b, 1.0)
     safe_x, safe_y = torch.where(inside, x, 0.5), torch.where(inside, y, 0.5)
-    log_p, log_q, _ = _log_tails(a, b, safe_x, safe_y, _log(safe_x, safe_y), _log(safe_y, safe_x))
+    log_p, log_q, _ = _log_tails(a, b, safe_x, safe_y, log_share(safe_x, safe_y), log_share(safe_y, safe_x))
     zero = torch.where(defined, 0.0, math.nan).to(torch.float64)
     minus = torch.where(defined, -math.inf, math.nan).to(torch.float64)
     log_p = torch.where(inside, log_p, torch.where(x == 0, minus, zero))
@@ -268,7 +306,7 @@ def _lower_root(a: Tensor, b: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
     return z + step - 0.5 * bend * step * step
 
 
-def _logit_inverse(a: Tensor, b: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
+def logit_inverse(a: Tensor, b: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
     """logit x with I_x(a, b) = exp(log_p), solved in the smaller of the two tails."""
     lower = log_p < log_q
     pairs = ((a, b), (b, a), (log_p, log_q), (log_q, log_p))
@@ -285,7 +323,7 @@ def _invert(a: Tensor, b: Tensor, p: Tensor, *, complement: bool) -> tuple[Tenso
     log_p, log_q = torch.log(safe), torch.log1p(-safe)
     if complement:
         log_p, log_q = log_q, log_p
-    value = _logit_inverse(torch.where(inside, a, 1.0), torch.where(inside, b, 1.0), log_p, log_q)
+    value = logit_inverse(torch.where(inside, a, 1.0), torch.where(inside, b, 1.0), log_p, log_q)
     at_zero, at_one = (math.inf, -math.inf) if complement else (-math.inf, math.inf)
     edge = torch.where(p == 0, at_zero, torch.where(p == 1, at_one, math.nan))
     return torch.where(inside, value, edge), dtype

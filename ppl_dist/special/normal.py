@@ -82,7 +82,13 @@ def ndtri_exp(log_p: Tensor) -> Tensor:
 
 
 def log_ndtr_between(low: Tensor, high: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
-    """(r, log of the integral of exp((r**2 - z**2) / 2) over low < z < high), r the distance of the interval from 0.
+    """`ndtr_between` with the logarithm of the integral."""
+    r, integral = ndtr_between(low, high, width)
+    return r, integral.log()
+
+
+def ndtr_between(low: Tensor, high: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+    """(r, the integral of exp((r**2 - z**2) / 2) over low < z < high), r the distance of the interval from 0.
 
     The standard normal probability of the interval is exp(-r**2 / 2) / sqrt(2 pi) times the integral, which neither
     underflows far out nor cancels where the interval is narrow. `width` is high - low, given apart because the
@@ -99,7 +105,7 @@ def log_ndtr_between(low: Tensor, high: Tensor, width: Tensor) -> tuple[Tensor, 
         tails = torch.special.erfcx(_SQRT_HALF * r) - torch.exp(-drop) * torch.special.erfcx(_SQRT_HALF * far)
         beside = torch.where(drop < _NARROW, _narrow_integral(r, width), _SQRT_HALF_PI * tails)
         integral = torch.where(around, integral, beside)
-    return r, integral.log()
+    return r, integral
 
 
 def _narrow_integral(r: Tensor, width: Tensor) -> Tensor:

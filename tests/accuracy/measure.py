@@ -63,6 +63,8 @@ def errors(row: Row, accuracy: Accuracy, method: str, dtype: torch.dtype) -> Err
     got = result.double().numpy()
     exact = _rounded([float(_exact(p, method)) for p in points], dtype)
     with np.errstate(all="ignore"):
+        # an overflow is as far off as the largest number is
+        got = np.where(np.isfinite(exact), np.clip(got, -torch.finfo(dtype).max, torch.finfo(dtype).max), got)
         gap = np.where(got == exact, 0.0, np.abs(got - exact))
         if method in INVERSES and dtype != torch.float64:
             # a rounded level has a quantile of its own, which float64 knows; far out no linear slack tells how far off
@@ -71,7 +73,7 @@ def errors(row: Row, accuracy: Accuracy, method: str, dtype: torch.dtype) -> Err
             gap = np.where(got == reached, 0.0, np.fmin(gap, np.abs(got - reached)))
         size = np.abs(exact)
         scale = np.maximum(1.0, size) if method in LOGS else np.maximum(size, torch.finfo(dtype).tiny)
-        inputs = ROUNDINGS * torch.finfo(dtype).eps * np.array([_slack(p, method) for p in points])
+        inputs = np.array([_slack(p, method, ROUNDINGS * torch.finfo(dtype).eps) for p in points])
         error = np.nan_to_num(gap / scale, nan=np.inf)
         allowed = np.maximum(accuracy.bound(method, dtype), np.nan_to_num(inputs / scale, nan=0.0))
     return Errors(f"{row.name}.{method}, {dtype}", points, got, exact, error, allowed)
@@ -95,14 +97,14 @@ def _exact(p: Point, method: str) -> Any:
     return getattr(p, {"survival_function": "sf", "log_survival_function": "log_sf"}.get(method, method))
 
 
-def _slack(p: Point, method: str) -> float:
-    """What the rounding of the inputs does to the result, in units of eps."""
-    of_density, of_cdf, of_sf = p.slack
+def _slack(p: Point, method: str, roundings: float) -> float:
+    """What the rounding of the inputs does to the result."""
+    of_density, of_cdf, of_sf = (roundings * slack for slack in p.slack)
     if method == "log_prob":
         return of_density
     lower = method in ("cdf", "log_cdf", "icdf")
     of_tail = of_cdf if lower else of_sf
     if method in INVERSES:
         log_tail = float(p.log_cdf if lower else p.log_sf)
-        return (1 + of_tail) * float(np.exp(min(log_tail - float(p.log_prob), 700.0)))
+        return float(np.exp(min(log_tail - float(p.log_prob) + np.log(roundings + of_tail), 709.0)))
     return of_tail * float(abs(_exact(p, method))) if not method.startswith("log") else of_tail

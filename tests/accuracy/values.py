@@ -106,14 +106,26 @@ def settings(accuracy: Accuracy) -> Iterator[dict[str, float]]:
 
 
 def make(row: Row, accuracy: Accuracy) -> list[Point]:
+    """All points of a grid."""
     found = []
     for setting in settings(accuracy):
-        judge = row.reference(**{n: np.asarray(v) for n, v in setting.items()}, **accuracy.static)
+        judge, d = _both(row, accuracy, setting)
         if isinstance(judge, Line):
-            d = row.new(**setting, **accuracy.static)
             whole = {name for name in setting if _whole(row, d, name)}
             found += [point(judge, setting, x, whole) for x in values(judge, row, d)]
     return found
+
+
+def again(row: Row, accuracy: Accuracy, old: Point) -> Point:
+    """The same point, computed anew."""
+    judge, d = _both(row, accuracy, old.setting)
+    return point(judge, old.setting, old.x, {name for name in old.setting if _whole(row, d, name)})
+
+
+def _both(row: Row, accuracy: Accuracy, setting: dict[str, float]) -> tuple[Any, Any]:
+    """The reference and the distribution at one setting."""
+    judge = row.reference(**{n: np.asarray(v) for n, v in setting.items()}, **accuracy.static)
+    return judge, row.new(**setting, **accuracy.static)
 
 
 def _whole(row: Row, d: Any, name: str) -> bool:

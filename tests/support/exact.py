@@ -145,14 +145,14 @@ def _upper(z: Any) -> Any:
     return mp.erfc(z / mp.sqrt(2)) / 2
 
 
-def _normal(x: Any, loc: Any, scale: Any) -> Any:
+def _normal(x: Any, loc: Any = 0, scale: Any = 1) -> Any:
     return -(((x - loc) / scale) ** 2) / 2 - mp.log(scale) - mp.log(2 * mp.pi) / 2
 
 
 NORMAL = Exact(
     _normal,
-    lambda x, loc, scale: _upper((loc - x) / scale),
-    lambda x, loc, scale: _upper((x - loc) / scale),
+    lambda x, loc=0, scale=1: _upper((loc - x) / scale),
+    lambda x, loc=0, scale=1: _upper((x - loc) / scale),
 )
 LOG_NORMAL = Exact(
     lambda x, loc, scale: _normal(log(x), loc, scale) - log(x),
