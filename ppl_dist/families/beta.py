@@ -34,25 +34,20 @@ def _all_small(total: Tensor) -> bool:
     return highest(total) < 16
 
 
-<<<<<<< HEAD
-def _slopes(a: Tensor, rest: Tensor, log_g: Tensor, odds: Tensor) -> Tensor:
-    """The derivatives in `a` of `odds`, the logs of x / (1 - x) for shares x of Beta(a, rest) made of gamma draws g.
-=======
 def no_digit_cancels(total: Tensor) -> bool:
     """Whether the concentrations are seen to be so small that a density keeps its accuracy as a sum of `lgamma`."""
     return highest(total) < (128 if total.dtype == torch.float64 else 12)
 
 
-def _change(x: Tensor, a: Tensor, total: Tensor) -> Tensor:
-    """Zero, with the implicit derivative of a share x of Beta(a, total - a) in `a`, over 1 - x.
->>>>>>> accuracy
+def _slopes(a: Tensor, rest: Tensor, log_g: Tensor, odds: Tensor) -> Tensor:
+    """The derivatives in `a` of `odds`, the logs of x / (1 - x) for shares x of Beta(a, rest) made of gamma draws g.
 
     The share of one entry moves all others in proportion. Implicit ones, -(dF/da) / f, as these vary least: Figurnov,
     Mohamed and Mnih (2018), "Implicit reparameterization gradients", eq. 5. Where a small concentration meets a
     large one the library's are wrong by up to all of their size, and the path is that of the gamma draws, which hardly
     varies more there (`test_pathwise_gradients_of_shares`).
     """
-    if highest(a) <= ROUND and highest(rest) <= ROUND or min(lowest(a), lowest(rest)) >= PEAKED:
+    if (highest(a) <= ROUND and highest(rest) <= ROUND) or min(lowest(a), lowest(rest)) >= PEAKED:
         return _implicit_slopes(a, rest, odds)
     sure = torch.maximum(a, rest).le(ROUND) | torch.minimum(a, rest).ge(PEAKED)
     sure = sure.all(-1, keepdim=True)  # one path for all shares of a vector

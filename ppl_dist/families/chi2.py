@@ -11,17 +11,12 @@ from torch import Tensor
 from ..combine.transformed import Mapped
 from ..constraints import positive
 from ..param import Param, param
-<<<<<<< HEAD
 from ..samplers import scaled_gamma
-from ..transforms import PowerTransform, Transform
-from ..values import lowest
-from .gamma import SELDOM_TINY, Gamma
-=======
 from ..special import gammainc, gammaincc, gammainccinv, gammaincinv, log_gammainc, log_gammaincc
 from ..transforms import PowerTransform, Transform
+from ..values import lowest
 from .counting import widened
-from .gamma import Gamma, scaled_log_density
->>>>>>> accuracy
+from .gamma import SELDOM_TINY, Gamma, scaled_log_density
 
 __all__ = ["Chi2", "InverseGamma"]
 

@@ -15,12 +15,8 @@ from ..samplers import exp_inside, log_standard_exponential, log_uniform, moved_
 from ..special import lgamma1p
 from ..transforms import AffineTransform, ExpTransform, PowerTransform, Transform
 from ..values import lowest
-<<<<<<< HEAD
-from .edges import log_rise
-=======
 from .counting import widened
 from .edges import log_rise, ratio, regular, xlogy
->>>>>>> accuracy
 from .gamma import Exponential
 from .hazard import Hazard
 

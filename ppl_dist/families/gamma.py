@@ -13,15 +13,10 @@ from ..exp_family import ExponentialFamily
 from ..param import Param, param
 from ..samplers import log_uniform, moved_inside, scaled_gamma
 from ..special import gammainc, gammaincc, gammainccinv, gammaincinv, log_gammainc, log_gammaincc
-<<<<<<< HEAD
-from ..values import lowest
-from .edges import xlogy
-=======
-from ..special.gamma import log_density
-from ..values import highest
+from ..special.gamma import gammaincinv_of_log, log_density
+from ..values import highest, lowest
 from .counting import widened
 from .edges import log_rise, regular, xlogy
->>>>>>> accuracy
 from .hazard import Hazard
 
 __all__ = ["Exponential", "Gamma", "scaled_log_density"]
@@ -47,6 +42,7 @@ def scaled_log_density(a: Tensor, b: Tensor, x: Tensor, power: float) -> Tensor:
     body = log_density(a, inner) + power * (inner.log() - b.log())
     at_zero = xlogy(a + power, torch.where(edge, t, 1.0)) - power * b.log() - log_gamma
     return torch.where(edge, torch.where(t == 0, at_zero, -torch.inf), body)
+
 
 SELDOM_TINY = 0.3  # from this concentration on, fewer than 1e-11 of the draws are below the floats
 
@@ -98,6 +94,12 @@ class Gamma(ExponentialFamily):
 
     def _isf(self, q: Tensor) -> Tensor:
         return self._quantile(gammainccinv, q)
+
+    def _icdf_of_log(self, log_p: Tensor) -> Tensor:
+        return gammaincinv_of_log(self.concentration, log_p) / self.rate
+
+    def _isf_of_log(self, log_q: Tensor) -> Tensor:
+        return gammaincinv_of_log(self.concentration, log_q, complement=True) / self.rate
 
     @property
     def mean(self) -> Tensor:

@@ -13,14 +13,10 @@ from ..distribution import Distribution
 from ..param import Param, param
 from ..samplers import exp_inside, log_uniform
 from ..special import exprel, log1mexp, log1prel
-<<<<<<< HEAD
-from ..values import extremes, highest
-=======
 from ..values import highest
 from .counting import widened
 from .edges import regular
 from .hazard import Hazard
->>>>>>> accuracy
 
 __all__ = ["GeneralizedPareto"]
 

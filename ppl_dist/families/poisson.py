@@ -11,16 +11,11 @@ from torch import Tensor
 from ..constraints import nonnegative, nonnegative_integer
 from ..exp_family import ExponentialFamily
 from ..param import Param, param
-<<<<<<< HEAD
 from ..samplers import poisson
-from ..shapes import broadcast_shapes
-from ..special import gammainc, gammaincc, log_gammainc, log_gammaincc
-=======
 from ..special import deviance, gammainc, gammaincc, log_gammainc, log_gammaincc
 from ..special.gamma import log_density, log_tails
 from ..values import highest
 from .counting import widened
->>>>>>> accuracy
 
 __all__ = ["Poisson"]
 
@@ -69,7 +64,7 @@ def _near_quantile(r: Tensor, p: Tensor, q: Tensor) -> Tensor:
     """
     z = torch.where(p < q, torch.special.ndtri(p.clamp(min=SMALLEST)), -torch.special.ndtri(q.clamp(min=SMALLEST)))
     r = r.clamp(min=SMALLEST)
-    # Newton's method in v = u/r on v log v + 1 - v = s**2/2, convex: from the far side of the root it does not overshoot
+    # Newton's method in v = u/r on v log v + 1 - v = s**2/2, convex: from beyond the root it does not overshoot
     s = z / r.sqrt()
     start = 1 + s + s * s / 6
     v = start.clamp(min=1e-8)

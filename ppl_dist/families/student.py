@@ -10,18 +10,11 @@ from torch import Tensor
 from ..constraints import positive, real
 from ..distribution import Distribution
 from ..param import Param, param
-<<<<<<< HEAD
 from ..samplers import exp_inside, log_standard_gamma, moved_inside, standard_normal, stretched
-from ..special import betainc, betaincc, betaincinv_odds, log_beta, log_betainc, log_betaincc
-from ..special.student import half_step, half_step_slope, log_stdtr, stdtr, stdtrit
-from ..values import extremes, lowest
-=======
-from ..samplers import moved_inside, standard_normal
 from ..special import betainc, betaincc, betaincinv_odds, f_log_density, log_beta, log_betainc, log_betaincc
 from ..special.student import half_step, half_step_slope, log_stdtr, stdtr, stdtrit
-from ..values import extremes, highest
+from ..values import extremes, highest, lowest
 from .beta import no_digit_cancels
->>>>>>> accuracy
 from .normal import HALF_LOG_2PI
 from .symmetric import SymmetricLocationScale
 
