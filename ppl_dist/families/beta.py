@@ -45,7 +45,7 @@ def _slopes(a: Tensor, rest: Tensor, log_g: Tensor, odds: Tensor) -> Tensor:
     The share of one entry moves all others in proportion. Implicit ones, -(dF/da) / f, as these vary least: Figurnov,
     Mohamed and Mnih (2018), "Implicit reparameterization gradients", eq. 5. Where a small concentration meets a
     large one the library's are wrong by up to all of their size, and the path is that of the gamma draws, which hardly
-    varies more there (`test_pathwise_gradients_of_shares`).
+    varies more there (`test_draws_of_two_noises_move_as_their_expectation`).
     """
     if (highest(a) <= ROUND and highest(rest) <= ROUND) or min(lowest(a), lowest(rest)) >= PEAKED:
         return _implicit_slopes(a, rest, odds)

@@ -18,7 +18,7 @@ from ppl_dist import Distribution
 from tests.support.statistics import STANDARD_ERRORS, assert_follows
 
 N = 1_000_000
-FEWER = 20_000  # of a law whose sampler is its quantile function, which other laws hold
+FEWER = 10_000  # of a law whose sampler is its quantile function, which other laws hold
 
 
 def truncated(base: type[Distribution]) -> Callable[..., Distribution]:
@@ -234,15 +234,15 @@ def test_diagonals_of_wishart_matrices(df: float, dtype: torch.dtype, request: A
 
 
 @pytest.mark.parametrize("concentration", [0.5, 1.0, 30.0, HUGE])
-@pytest.mark.parametrize("n", [2, 4])
+@pytest.mark.parametrize("n", [2, 3])
 def test_correlations_of_lkj_are_beta(n: int, concentration: float, request: Any) -> None:
     c = torch.tensor(concentration, dtype=torch.float64)
-    x = dist.LKJ(n, c).sample((JOINT,), generator=seeded(request.node.name))
+    x = dist.LKJ(n, c).sample((JOINT // 3,), generator=seeded(request.node.name))
     shape = c - 1 + n / 2
     law = dist.TransformedDistribution(dist.Beta(shape, shape), dist.transforms.AffineTransform(*wide(-1.0, 2.0)))
     follows("first row", x[:, 0, 1], law)
     follows("last row", x[:, n - 1, n - 2], law)
-    corner = dist.LKJCholesky(n, c).sample((JOINT,), generator=seeded(request.node.name))[:, 1, 1]
+    corner = dist.LKJCholesky(n, c).sample((JOINT // 3,), generator=seeded(request.node.name))[:, 1, 1]
     follows("corner", corner.square(), dist.Beta(c + (n - 2) / 2, *wide(0.5)))
 
 
