@@ -145,10 +145,15 @@ class Truncated(Bounded):
         return self._as_value(0.0)
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        p = standard_uniform(shape, self._levels(), generator)
+        levels = self._levels()
+        p = standard_uniform(shape, levels, generator)
         if self.base_dist.is_discrete and plainly_eager():
             return self._counted(p)
-        return self._quantile(p, 1 - p)
+        if self.base_dist.is_discrete or levels.dtype is torch.float64:
+            return self._quantile(p, 1 - p)
+        # the logs of levels in single precision would leave few values far out in a tail
+        wide = p.to(torch.float64)
+        return self._inside(self.to(torch.float64)._quantile(wide, 1 - wide).to(levels.dtype))
 
     def _counted(self, p: Tensor) -> Tensor:
         """The quantile of counts, looked up in a table of the masses: a bisection for every draw costs far more."""

@@ -11,11 +11,13 @@ from torch import Tensor
 from ..combine.transformed import Mapped
 from ..constraints import positive
 from ..param import Param, param
+from ..samplers import scaled_gamma
 from ..special import gammainc, gammaincc, gammainccinv, gammaincinv, log_gammainc, log_gammaincc
 from ..transforms import PowerTransform, Transform
+from ..values import lowest
 from .counting import widened
 from .edges import ratio
-from .gamma import Gamma, scaled_log_density
+from .gamma import SELDOM_TINY, Gamma, scaled_log_density
 
 __all__ = ["Chi2", "InverseGamma"]
 
@@ -68,6 +70,8 @@ class InverseGamma(Mapped):
         return [PowerTransform(-torch.ones_like(self.rate))]
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        if lowest(self.concentration) < SELDOM_TINY:
+            return scaled_gamma(self.concentration.expand(shape), self.rate, generator, inverse=True)
         return self.base_dist._sample(shape, generator).reciprocal()
 
     def _log_prob(self, x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from ..constraints import (
 )
 from ..distribution import Distribution
 from ..param import Param, param
-from ..samplers import log_uniform
+from ..samplers import binomial, log_uniform, poisson
 from ..special import log1mexp
 from ..special.binomial import log_binomial
 from ..special.elementary import horner
@@ -132,7 +132,7 @@ class Binomial(Successes, Distribution):
         return integer_interval(0, self.total_count)
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        return torch.binomial(self.total_count.expand(shape), self.probs.expand(shape), generator=generator)
+        return binomial(self.total_count.expand(shape), self.probs.expand(shape), generator)
 
     def _log_prob(self, x: Tensor) -> Tensor:
         n = self.total_count
@@ -271,7 +271,7 @@ class NegativeBinomial(Successes, Distribution):
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         rate = torch._standard_gamma(self.total_count.expand(shape), generator=generator) * self._odds()
-        return torch.poisson(rate, generator=generator)
+        return poisson(rate, generator)
 
     def _log_prob(self, x: Tensor) -> Tensor:
         seen = extremes(self.total_count)
@@ -358,7 +358,7 @@ class GammaPoisson(Trials, Distribution):
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         rate = torch._standard_gamma(self.concentration.expand(shape), generator=generator) / self.rate
-        return torch.poisson(rate, generator=generator)
+        return poisson(rate, generator)
 
     def _log_prob(self, x: Tensor) -> Tensor:
         return log_negative_mass(self, self.concentration, x)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..combine.transformed import Mapped
 from ..constraints import dependent_property, greater_than_eq, nonnegative, positive, real
 from ..param import Param, param
-from ..samplers import log_standard_exponential, log_uniform, moved_inside
+from ..samplers import exp_inside, log_standard_exponential, log_uniform, moved_inside
 from ..special import lgamma1p
 from ..transforms import AffineTransform, ExpTransform, PowerTransform, Transform
 from ..values import lowest
@@ -22,6 +22,7 @@ from .hazard import Hazard
 
 __all__ = ["Gumbel", "Pareto", "Weibull"]
 
+HEAVY = 0.5  # for smaller exponents draws may overflow, and their logs need more digits than they have
 EULER = 0.5772156649015329
 LOG_LOG_2 = math.log(math.log(2))
 
@@ -116,6 +117,9 @@ class Weibull(Hazard, Mapped):
         return [PowerTransform(self.concentration.reciprocal()), AffineTransform(0.0, self.scale)]
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        if lowest(self.concentration) < HEAVY:
+            k = self.concentration.to(torch.float64)
+            return exp_inside(self.scale.log() + log_standard_exponential(shape, k, generator) / k, self.scale)
         noise = log_standard_exponential(shape, self.scale, generator)
         draws = self.scale * (noise / self.concentration).exp()
         return moved_inside(draws, torch.finfo(draws.dtype).tiny)
@@ -200,6 +204,10 @@ class Pareto(Hazard, Mapped):
         return [ExpTransform(), AffineTransform(0.0, self.scale)]
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        if lowest(self.alpha) < HEAVY:
+            a = self.alpha.to(torch.float64)
+            draws = exp_inside(self.scale.log() - log_uniform(shape, a, generator) / a, self.scale)
+            return moved_inside(draws, self.scale.detach())
         return self.scale * (log_uniform(shape, self.alpha, generator).neg_() / self.alpha).exp()
 
     def _log_prob(self, x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..constraints import dependent_property, greater_than_eq, integer, integer_interval, nonnegative_integer, positive
 from ..distribution import Distribution
 from ..param import Param, param
-from ..samplers import log_standard_gamma
+from ..samplers import binomial, log_standard_gamma
 from ..shapes import broadcast_shapes
 from ..special import log1mexp
 from ..special.binomial import log_count_share
@@ -124,7 +124,7 @@ class BetaBinomial(Distribution):
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         one, zero = (log_standard_gamma(c.expand(shape), generator) for c in (self.concentration1, self.concentration0))
-        return torch.binomial(self.total_count.expand(shape), (one - zero).sigmoid(), generator=generator)
+        return binomial(self.total_count.expand(shape), (one - zero).sigmoid(), generator)
 
     def _log_prob(self, x: Tensor) -> Tensor:
         a, b, n, k = widened(self.concentration1, self.concentration0, self.total_count, x)

@@ -11,10 +11,10 @@ from torch import Tensor
 from ..constraints import nonnegative, positive
 from ..exp_family import ExponentialFamily
 from ..param import Param, param
-from ..samplers import log_uniform, moved_inside
+from ..samplers import log_uniform, moved_inside, scaled_gamma
 from ..special import gammainc, gammaincc, gammainccinv, gammaincinv, log_gammainc, log_gammaincc
-from ..special.gamma import log_density
-from ..values import highest
+from ..special.gamma import gammaincinv_of_log, log_density
+from ..values import highest, lowest
 from .counting import widened
 from .edges import log_rise, product, regular, xlogy
 from .hazard import Hazard
@@ -46,6 +46,9 @@ def scaled_log_density(a: Tensor, b: Tensor, x: Tensor, power: float) -> Tensor:
     return torch.where(edge, torch.where(t == 0, at_zero, -torch.inf), body)
 
 
+SELDOM_TINY = 0.3  # from this concentration on, fewer than 1e-11 of the draws are below the floats
+
+
 class Gamma(ExponentialFamily):
     """Gamma(concentration a, rate b):  density  b**a / G(a) * x**(a-1) * exp(-b*x),  x >= 0.
 
@@ -59,7 +62,10 @@ class Gamma(ExponentialFamily):
     has_rsample = True
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        draws = torch._standard_gamma(self.concentration.expand(shape), generator=generator) / self.rate
+        a = self.concentration.expand(shape)
+        if lowest(self.concentration) < SELDOM_TINY:
+            return scaled_gamma(a, self.rate, generator)
+        draws = torch._standard_gamma(a, generator=generator) / self.rate
         return moved_inside(draws, torch.finfo(draws.dtype).tiny)
 
     def _log_prob(self, x: Tensor) -> Tensor:
@@ -90,6 +96,12 @@ class Gamma(ExponentialFamily):
 
     def _isf(self, q: Tensor) -> Tensor:
         return self._quantile(gammainccinv, q)
+
+    def _icdf_of_log(self, log_p: Tensor) -> Tensor:
+        return gammaincinv_of_log(self.concentration, log_p) / self.rate
+
+    def _isf_of_log(self, log_q: Tensor) -> Tensor:
+        return gammaincinv_of_log(self.concentration, log_q, complement=True) / self.rate
 
     @property
     def mean(self) -> Tensor:

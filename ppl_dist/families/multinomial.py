@@ -73,7 +73,7 @@ def _split(total_count: Tensor, weights: Tensor, shape: torch.Size, generator: t
     """Split the categories in halves, and the count between them, again and again: log2 K binomial draws."""
     k = shape[-1]
     depth = (k - 1).bit_length()
-    masses = [pad(weights, (0, 2**depth - k))]
+    masses = [pad(weights.to(torch.float64), (0, 2**depth - k))]  # what a share near 1 leaves keeps its digits
     for _ in range(depth):
         masses.append(_pairs(masses[-1]).sum(-1))
     counts = total_count.expand(shape[:-1]).unsqueeze(-1)
@@ -81,7 +81,7 @@ def _split(total_count: Tensor, weights: Tensor, shape: torch.Size, generator: t
         pair = _pairs(mass)
         both = pair.sum(-1)
         share = torch.where(both > 0, pair[..., 0] / torch.where(both > 0, both, 1.0), 0.0).expand(counts.shape)
-        left = torch.binomial(counts, share, generator=generator)
+        left = torch.binomial(counts.to(torch.float64), share, generator=generator).to(counts.dtype)
         counts = torch.stack([left, counts - left], -1).flatten(-2)
     return counts[..., :k]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..constraints import lower_cholesky, positive, real_vector
 from ..distribution import Distribution
 from ..param import Param, param
-from ..samplers import log_standard_gamma, standard_normal
+from ..samplers import log_standard_gamma, standard_normal, stretched
 from ..special import digamma_error, lgamma_rise
 from ..values import highest
 from .matrices import apply, covariance_of, log_diagonal_sum, precision_of, squared_distance
@@ -46,8 +46,7 @@ class MultivariateStudentT(Distribution):
         a = self._half_df.expand(shape[:-1])
         # in logs, as the gamma draw underflows for small df
         log_ratio = a.log() - log_standard_gamma(a, generator)
-        most = 0.9 * math.log(torch.finfo(a.dtype).max)
-        return self.loc + gap * (0.5 * log_ratio).clamp(max=most).exp().unsqueeze(-1)
+        return self.loc + stretched(gap, 0.5 * log_ratio.unsqueeze(-1))
 
     def _log_prob(self, x: Tensor) -> Tensor:
         tail = (self._half_df + 0.5 * x.shape[-1]) * self._log_square(x - self.loc)

@@ -12,10 +12,10 @@ from ..combine.transformed import Folded, TransformedDistribution
 from ..constraints import positive, real
 from ..exp_family import ExponentialFamily
 from ..param import Param, param
-from ..samplers import standard_normal
+from ..samplers import exp_inside, standard_normal
 from ..special import log_ndtr, log_ndtr_between, ndtr, ndtri, ndtri_exp
 from ..transforms import ExpTransform
-from ..values import highest, lowest
+from ..values import extremes, highest, lowest
 from .edges import log_of
 from .symmetric import SymmetricLocationScale
 
@@ -25,6 +25,7 @@ HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 HALF_LOG_HALF_PI = 0.5 * math.log(math.pi / 2)
 LOG_2 = math.log(2)
 SQRT_2 = math.sqrt(2)
+SAFE = 85.0  # up to here logs have exponentials that are floats, in single precision too
 _NARROW, _WIDE = 0.01, 16.0  # scales of a logarithm
 _FLAT = 1e-10  # so near to 0, in units of the scale, the density does not change
 UPPER_QUARTILE = 0.6744897501960817  # of the standard normal distribution
@@ -123,13 +124,19 @@ class LogNormal(TransformedDistribution):
         return Normal(self.loc, self.scale, validate_args=False)
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        return torch.addcmul(self.loc, self.scale, standard_normal(shape, self.loc, generator)).exp()
+        return self._risen(torch.addcmul(self.loc, self.scale, standard_normal(shape, self.loc, generator)))
+
+    def _risen(self, log_x: Tensor) -> Tensor:
+        """exp, at the ends of the floats where the draw is beyond them."""
+        seen = extremes(self.loc)
+        reach = torch.inf if seen is None else max(-seen[0], seen[1]) + 7 * highest(self.scale)
+        return log_x.exp() if reach < SAFE else exp_inside(log_x.clone(), log_x)
 
     def rsample_and_log_prob(
         self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         log_x, log_prob = _draw_and_log_prob(self.loc, self.scale, self._extended_shape(sample_shape), generator)
-        return log_x.exp(), log_prob - log_x
+        return self._risen(log_x), log_prob - log_x
 
     def _log_prob(self, x: Tensor) -> Tensor:
         log_x = x.log()

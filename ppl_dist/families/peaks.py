@@ -11,7 +11,7 @@ from torch import Tensor
 from ..constraints import Ray, dependent_property, positive, real
 from ..distribution import Distribution
 from ..param import Param, param
-from ..samplers import log_uniform
+from ..samplers import exp_inside, log_uniform
 from ..special import exprel, log1mexp, log1prel
 from ..values import highest
 from .counting import widened
@@ -19,6 +19,9 @@ from .edges import regular
 from .hazard import Hazard
 
 __all__ = ["GeneralizedPareto"]
+
+HEAVY = 2.0  # for larger concentrations draws may overflow
+FAR = 40.0
 
 
 class GeneralizedPareto(Hazard, Distribution):
@@ -61,7 +64,14 @@ class GeneralizedPareto(Hazard, Distribution):
         return torch.where(end, torch.inf, z * log1prel(torch.where(end, 0.0, grown)))
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        return self._at(log_uniform(shape, self.scale, generator).neg_())
+        if highest(self.concentration) <= HEAVY:
+            return self._at(log_uniform(shape, self.scale, generator).neg_())
+        c, scale = self.concentration.to(torch.float64), self.scale.to(torch.float64)
+        e = log_uniform(shape, c, generator).neg_()
+        far = c * e > FAR  # here the power is all that is left
+        near = scale * torch.where(far, 0.0, e) * exprel(c * torch.where(far, 0.0, e))
+        log_far = torch.where(far, c * e + (scale / torch.where(far, c, 1.0)).log(), 0.0)
+        return self.loc + torch.where(far, exp_inside(log_far, self.loc), near.to(self.loc.dtype))
 
     def _log_prob(self, x: Tensor) -> Tensor:
         more, inner = 1 + self.concentration, self._inner(x)

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..constraints import nonnegative, nonnegative_integer
 from ..exp_family import ExponentialFamily
 from ..param import Param, param
+from ..samplers import poisson
 from ..special import deviance, gammainc, gammaincc, log_gammainc, log_gammaincc
 from ..special.gamma import log_density, log_tails
 from ..values import highest
@@ -88,7 +89,7 @@ class Poisson(ExponentialFamily):
     support = nonnegative_integer
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        return torch.poisson(self.rate.expand(shape), generator=generator)
+        return poisson(self.rate.expand(shape), generator)
 
     def _log_prob(self, x: Tensor) -> Tensor:
         return _log_mass(x, self.rate)

@@ -10,10 +10,10 @@ from torch import Tensor
 from ..constraints import positive, real
 from ..distribution import Distribution
 from ..param import Param, param
-from ..samplers import moved_inside, standard_normal
+from ..samplers import exp_inside, log_standard_gamma, moved_inside, standard_normal, stretched
 from ..special import betainc, betaincc, betaincinv_odds, f_log_density, log_beta, log_betainc, log_betaincc
 from ..special.student import half_step, half_step_slope, log_stdtr, stdtr, stdtrit
-from ..values import extremes, highest
+from ..values import extremes, highest, lowest
 from .beta import no_digit_cancels
 from .normal import HALF_LOG_2PI
 from .symmetric import SymmetricLocationScale
@@ -21,6 +21,7 @@ from .symmetric import SymmetricLocationScale
 __all__ = ["FisherSnedecor", "StudentT"]
 
 MANY = 1e18  # degrees of freedom that are as good as infinitely many
+FEW = 1.0  # with fewer degrees of freedom, chi-square draws may be too small for a float
 MODERATE = 20.0  # up to here the gamma functions of neighbours do not cancel
 
 
@@ -29,6 +30,12 @@ def _chi_square_mean(df: Tensor, shape: torch.Size, generator: torch.Generator |
     half = 0.5 * df
     draws = torch._standard_gamma(half.expand(shape), generator=generator)
     return moved_inside(draws, torch.finfo(draws.dtype).tiny) / half
+
+
+def _log_chi_square_mean(df: Tensor, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+    """The logs of the same, for any degrees of freedom."""
+    half = 0.5 * df
+    return log_standard_gamma(half.expand(shape), generator) - half.log()
 
 
 class StudentT(SymmetricLocationScale):
@@ -46,8 +53,11 @@ class StudentT(SymmetricLocationScale):
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         z = standard_normal(shape, self.loc, generator)
-        spread = _chi_square_mean(self.df.clamp(max=MANY), shape, generator)
-        return torch.addcmul(self.loc, self.scale, z * spread.rsqrt())
+        df = self.df.clamp(max=MANY)
+        if lowest(self.df) < FEW:
+            log_stretch = self.scale.log() - 0.5 * _log_chi_square_mean(df, shape, generator)
+            return self.loc + stretched(z, log_stretch)
+        return torch.addcmul(self.loc, self.scale, z * _chi_square_mean(df, shape, generator).rsqrt())
 
     def _log_prob(self, x: Tensor) -> Tensor:
         df = self.df.clamp(max=MANY)
@@ -141,6 +151,9 @@ class FisherSnedecor(Distribution):
     has_rsample = True
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        if min(lowest(self.df1), lowest(self.df2)) < FEW:
+            log_above = _log_chi_square_mean(self.df1, shape, generator)
+            return exp_inside(log_above - _log_chi_square_mean(self.df2, shape, generator), self.df1)
         above = _chi_square_mean(self.df1, shape, generator)
         draws = above / _chi_square_mean(self.df2, shape, generator)
         return moved_inside(draws, torch.finfo(draws.dtype).tiny, torch.finfo(draws.dtype).max)

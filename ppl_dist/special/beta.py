@@ -220,7 +220,7 @@ def log_share(p: Tensor, q: Tensor) -> Tensor:
 def inner_tails(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
     """log I_x(a, b), log I_y(b, a) and the log density of logit x, in float64, for a, b, x, y = 1 - x > 0."""
     a, b, x, y = torch.broadcast_tensors(a, b, x, y)  # type: ignore[no-untyped-call]  # torch's gap
-    return _log_tails(a, b, x, y, _log(x, y), _log(y, x))
+    return _log_tails(a, b, x, y, log_share(x, y), log_share(y, x))
 
 
 def _tails(a: Tensor, b: Tensor, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, torch.dtype]:

@@ -239,3 +239,15 @@ def gammaincinv(a: Tensor, p: Tensor) -> Tensor:
 def gammainccinv(a: Tensor, q: Tensor) -> Tensor:
     """x with Q(a, x) = q, for a > 0 and q in [0, 1]; keeps its accuracy for tiny q."""
     return _invert(a, q, complement=True)
+
+
+def gammaincinv_of_log(a: Tensor, log_p: Tensor, *, complement: bool = False) -> Tensor:
+    """`gammaincinv(a, exp(log_p))`, or `gammainccinv`, where that probability may underflow; log_p <= 0."""
+    dtype = torch.promote_types(a.dtype, log_p.dtype)
+    a, log_p = torch.broadcast_tensors(a.to(torch.float64), log_p.to(torch.float64))  # type: ignore[no-untyped-call]  # torch's gap
+    inside = (log_p > -math.inf) & (log_p < 0)
+    level = torch.where(inside, log_p, -1.0)
+    levels = (log1mexp(level), level) if complement else (level, log1mexp(level))
+    value = torch.exp(_log_inverse(a, *levels))
+    edge = torch.where((log_p == 0) == complement, 0.0, math.inf).to(a.dtype)
+    return torch.where(inside, value, edge).to(dtype)

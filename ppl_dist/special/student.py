@@ -58,7 +58,7 @@ def half_step_slope(a: Tensor) -> Tensor:
 def _log_density(df: Tensor, t: Tensor) -> Tensor:
     ratio = (t / df.sqrt()).abs()
     held = ratio.clamp(max=_FAR)  # beyond, 1 + ratio^2 is ratio^2 to all digits, and no number
-    log_square = torch.log1p(held * held) + 2 * torch.log((ratio / _FAR).clamp(min=1.0))
+    log_square = torch.log1p(held * held) + 2 * torch.log((t.abs() / _FAR / df.sqrt()).clamp(min=1.0))
     return half_step(0.5 * df) - _HALF_LOG_2PI - 0.5 * (df + 1) * log_square
 
 
@@ -80,7 +80,7 @@ def _log_tail(df: Tensor, t: Tensor) -> Tensor:
     """log P(T > t) for t >= 0 that carries no gradient."""
     df, finite = df.clamp(max=_NORMAL), t < math.inf
     t = torch.where(finite, t, 0.0)
-    beyond = torch.log((t / df.sqrt() / _FAR).clamp(min=1.0))  # there the tail is a power of t to all digits
+    beyond = torch.log((t / _FAR / df.sqrt()).clamp(min=1.0))  # there the tail is a power of t to all digits
     value = log_betainc(0.5 * df, torch.full_like(df, 0.5), *_shares(df, t)) - _LOG_2 - df * beyond
     return torch.where(finite, value, -math.inf)
 

@@ -82,7 +82,8 @@ def _reach(k: Tensor, start: Tensor) -> Tensor:
 def _log_piece(k: Tensor, start: Tensor, length: Tensor) -> Tensor:
     """log of the mass from `start` on, within [0, pi]."""
     some = length > 0
-    seen = torch.where(some, torch.minimum(length, _reach(k.detach(), start)), 1.0)
+    start = torch.where(some, start, 0.0)  # from elsewhere an empty piece might have no finite log to differentiate
+    seen = torch.minimum(torch.where(some, length, 1.0), _reach(k.detach(), start))
     v, weights = panel(seen)
     exponent = -2 * k.unsqueeze(-1) * torch.sin(start.unsqueeze(-1) + 0.5 * v) * torch.sin(0.5 * v)
     # the log of a narrow peak's height would cancel against that of its width: both are taken in units of the width

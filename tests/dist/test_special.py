@@ -456,3 +456,15 @@ def test_logsubexp_of_equal_arguments() -> None:
     assert (value == -math.inf).all()
     (gradient,) = torch.autograd.grad(value.sum(), a)
     assert not gradient.isnan().any()
+
+
+@pytest.mark.parametrize("complement", [False, True])
+def test_gamma_quantiles_of_logs_go_below_the_floats(complement: bool) -> None:
+    a = torch.tensor([0.5, 2.0, 1e3, 1e6], dtype=torch.float64).unsqueeze(-1)
+    log_p = torch.tensor([-0.1, -1.0, -100.0, -1000.0], dtype=torch.float64)
+    x = special.gamma.gammaincinv_of_log(a, log_p, complement=complement)
+    back = special.log_gammaincc(a, x) if complement else special.log_gammainc(a, x)
+    seen = x > 0  # the root may underflow too
+    torch.testing.assert_close(back[seen], log_p.expand(x.shape)[seen], rtol=1e-11, atol=1e-12)
+    ends = special.gamma.gammaincinv_of_log(a, torch.tensor([0.0, -torch.inf]), complement=complement)
+    assert (ends[:, int(complement)] == torch.inf).all() and (ends[:, int(not complement)] == 0).all()
