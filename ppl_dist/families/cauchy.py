@@ -11,7 +11,7 @@ from ..combine.transformed import Folded
 from ..constraints import positive
 from ..param import Param, param
 from ..samplers import standard_uniform
-from .edges import log_of
+from ..special.elementary import log_share
 from .symmetric import SymmetricLocationScale
 
 __all__ = ["Cauchy", "HalfCauchy"]
@@ -32,9 +32,9 @@ def _log_angle(y: Tensor, x: Tensor, turn: float) -> Tensor:
     thin = y < _THIN * x
     wide_y, wide_x = torch.where(thin, 1.0, y), torch.where(thin, 1.0, x)
     rest = torch.atan2(wide_y, -wide_x) if turn == math.pi else torch.atan2(wide_x, wide_y)
-    log_share = log_of(torch.atan2(wide_y, wide_x) / turn, rest / turn)
+    log_portion = log_share(torch.atan2(wide_y, wide_x) / turn, rest / turn)
     log_tangent = torch.where(thin, y, 1.0).log() - torch.where(thin, x, 1.0).log()
-    return torch.where(thin, log_tangent - math.log(turn), log_share)
+    return torch.where(thin, log_tangent - math.log(turn), log_portion)
 
 
 class Cauchy(SymmetricLocationScale):

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..special import log1mexp
 from ..values import extremes, gradient_possible
 
-__all__ = ["NEGLIGIBLE", "log_of", "log_rise", "product", "ratio", "regular", "xlog1py", "xlogy"]
+__all__ = ["NEGLIGIBLE", "log_rise", "product", "ratio", "regular", "xlog1py", "xlogy"]
 
 NEGLIGIBLE = -40.0  # exp of it is below the rounding of 1
 
@@ -53,12 +53,6 @@ def xlog1py(c: Tensor, x: Tensor) -> Tensor:
         return c * (-x).log1p()
     product: Tensor = torch.special.xlog1py(c, (torch.hypot(c, x - 1) == 0).to(x.dtype) - x)
     return product
-
-
-def log_of(p: Tensor, q: Tensor) -> Tensor:
-    """log p given q = 1 - p, from whichever of the two is small."""
-    small = p < 0.5
-    return torch.where(small, torch.where(small, p, 0.5).log(), (-torch.where(small, 0.5, q)).log1p())
 
 
 def log_rise(log_t: Tensor, t: Tensor) -> Tensor:

@@ -14,9 +14,9 @@ from ..exp_family import ExponentialFamily
 from ..param import Param, param
 from ..samplers import exp_inside, standard_normal
 from ..special import log_ndtr, log_ndtr_between, ndtr, ndtri, ndtri_exp
+from ..special.elementary import log_share
 from ..transforms import ExpTransform
 from ..values import extremes, highest, lowest
-from .edges import log_of
 from .symmetric import SymmetricLocationScale
 
 __all__ = ["HalfNormal", "LogNormal", "Normal"]
@@ -222,7 +222,7 @@ class HalfNormal(Folded):
         flat = x < _FLAT * self.scale  # where x / s may underflow
         inner = torch.where(flat, self.scale, x)
         near = torch.where(flat, x, 1.0).log() - (self.scale.log() + HALF_LOG_HALF_PI)
-        return torch.where(flat, near, log_of(self._cdf(inner), self._sf(inner)))
+        return torch.where(flat, near, log_share(self._cdf(inner), self._sf(inner)))
 
     def _sf(self, x: Tensor) -> Tensor:
         return 2 * ndtr(-x / self.scale)

@@ -11,7 +11,7 @@ from ..constraints import dependent_property, greater_than, interval, real
 from ..distribution import Distribution
 from ..param import Param, param
 from ..samplers import unit_uniform
-from .edges import log_of
+from ..special.elementary import log_share
 
 __all__ = ["Uniform"]
 
@@ -58,7 +58,7 @@ class Uniform(Distribution):
         faint = part < _FAINT * width
         apart = torch.where(faint, part, 1.0).log() - width.log()
         part, rest = torch.where(faint, width, part), torch.where(faint, 0.0, rest)
-        return torch.where(faint, apart, log_of(part / width, rest / width))
+        return torch.where(faint, apart, log_share(part / width, rest / width))
 
     def _icdf(self, p: Tensor) -> Tensor:
         return self.low + p * (self.high - self.low)

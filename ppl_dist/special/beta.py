@@ -24,7 +24,16 @@ import torch
 from torch import Tensor
 
 from ..values import known
-from .elementary import digamma_error, log1mexp, log1pmx, log1prel, log_factorial_excess, stirling_error, xlogy
+from .elementary import (
+    digamma_error,
+    log1mexp,
+    log1pmx,
+    log1prel,
+    log_factorial_excess,
+    log_share,
+    stirling_error,
+    xlogy,
+)
 from .gamma import exp_of, lgamma1p
 from .normal import ndtri_exp
 from .quadrature import CUTOFF, cutoff_guess, gauss_legendre, log_integral
@@ -56,12 +65,12 @@ def multi_log_beta(concentration: Tensor) -> Tensor:
     # Only one share can exceed 1/2. Near 1 its log is taken from what the others hold: a large a_i multiplies it.
     major = share > 0.5
     rest = torch.where(major, 0.0, concentration).sum(-1) / total
-    log_share = torch.where(
+    log_part = torch.where(
         major,
         torch.log1p(-torch.where(major, rest.unsqueeze(-1), 0.0)),
         torch.log(torch.where(major, 0.5, share)),
     )
-    terms = (concentration - 0.5) * log_share + stirling_error(concentration)
+    terms = (concentration - 0.5) * log_part + stirling_error(concentration)
     k = concentration.shape[-1]
     log_total = torch.log(total)
     # sum of (a_i - 1/2) log a_i - (n - 1/2) log n, written with the shares a_i/n
@@ -209,12 +218,6 @@ def _log_tails(a: Tensor, b: Tensor, x: Tensor, y: Tensor, log_x: Tensor, log_y:
         log_p = torch.where(slow, torch.where(at_one, far, near), log_p)
         log_q = torch.where(slow, torch.where(at_one, near, far), log_q)
     return log_p, log_q, log_weight + torch.log(less) - torch.log1p(less / more)
-
-
-def log_share(p: Tensor, q: Tensor) -> Tensor:
-    """log p for q = 1 - p, from whichever of the two is small."""
-    small = p < 0.5
-    return torch.where(small, torch.log(torch.where(small, p, 0.5)), torch.log1p(-torch.where(small, 0.5, q)))
 
 
 def inner_tails(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:

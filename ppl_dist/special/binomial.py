@@ -38,9 +38,9 @@ def poisson_surprise(k: Tensor, n: Tensor, p: Tensor, log_p: Tensor, gap: Tensor
     close = ratio.abs() < 0.2
     # only where p underflows by log p, whose rounding is multiplied by k
     lost = ~close & (p < _TINY)
-    log_share = (torch.where(close | lost, many, mean) / many).log()
-    log_share = log_share + torch.where(lost, log_p + (torch.where(lost, n, 1.0) / many).log(), 0.0)
-    excess = torch.where(close, log1pmx(torch.where(close, ratio, 0.0)), log_share - ratio)
+    log_mean_share = (torch.where(close | lost, many, mean) / many).log()
+    log_mean_share = log_mean_share + torch.where(lost, log_p + (torch.where(lost, n, 1.0) / many).log(), 0.0)
+    excess = torch.where(close, log1pmx(torch.where(close, ratio, 0.0)), log_mean_share - ratio)
     return torch.where(few, plain, _stirling(many) - many * excess)
 
 

@@ -60,6 +60,12 @@ def xlog1py(x: Tensor, y: Tensor) -> Tensor:
     return x * torch.log1p(torch.where(moot, 0.0, y))
 
 
+def log_share(p: Tensor, q: Tensor) -> Tensor:
+    """log p for q = 1 - p, from whichever of the two is small."""
+    small = p < 0.5
+    return torch.where(small, torch.log(torch.where(small, p, 0.5)), torch.log1p(-torch.where(small, 0.5, q)))
+
+
 def log1pmx(t: Tensor) -> Tensor:
     """log(1 + t) - t for t > -1, to full relative accuracy near 0.
 

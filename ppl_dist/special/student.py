@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..values import extremes
-from .beta import betaincc, log_betainc, log_share, logit_inverse
-from .elementary import horner
+from .beta import betaincc, log_betainc, logit_inverse
+from .elementary import horner, log_share
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 _LOG_2 = math.log(2.0)
