@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -51,17 +52,20 @@ class Errors:
         return "\n".join(lines)
 
 
-def errors(row: Row, accuracy: Accuracy, method: str, dtype: torch.dtype) -> Errors:
+def errors(row: Row, accuracy: Accuracy, method: str, dtype: torch.dtype, *, alone: bool = False) -> Errors:
+    """All settings in one batch, where a look at the values finds them large; or each alone, where it may not."""
     points = [p for p in read(row, accuracy) if dtype == torch.float64 or p.single()]
     if method in INVERSES:
         points = [p for p in points if torch.finfo(dtype).tiny < _tail(p, method) and _level(p, method, dtype) < 1]
     settings = {n: torch.tensor([p.setting[n] for p in points], dtype=dtype) for n in accuracy.grid}
-    d = row.new(**settings, **accuracy.static, validate_args=False)
     at = [_level(p, method, dtype) if method in INVERSES else p.x for p in points]
     levels = torch.tensor(at, dtype=dtype)
-    result = getattr(d, method)(levels)
-    assert result.dtype == dtype
-    got = result.double().numpy()
+    got = np.empty(len(points))
+    for place in _groups(points, alone=alone):
+        d = row.new(**{n: v[place] for n, v in settings.items()}, **accuracy.static, validate_args=False)
+        result = getattr(d, method)(levels[place])
+        assert result.dtype == dtype
+        got[place] = result.double().numpy()
     exact = _rounded([float(_exact(p, method)) for p in points], dtype)
     with np.errstate(all="ignore"):
         # an overflow is as far off as the largest number is
@@ -80,6 +84,14 @@ def errors(row: Row, accuracy: Accuracy, method: str, dtype: torch.dtype) -> Err
         if method in INVERSES:
             allowed = np.where(allowed > MOOT, np.inf, allowed)
     return Errors(f"{row.name}.{method}, {dtype}", points, got, exact, error, allowed)
+
+
+def _groups(points: list[Point], *, alone: bool) -> list[slice]:
+    """Where the points of one setting stand, or all points."""
+    if not alone:
+        return [slice(0, len(points))]
+    starts = [i for i, p in enumerate(points) if i == 0 or p.setting != points[i - 1].setting]
+    return [slice(*ends) for ends in pairwise([*starts, len(points)])]
 
 
 def _tail(p: Point, method: str) -> Any:

@@ -39,6 +39,14 @@ GRIDS = [
 ]
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=["float64", "float32"])
+@pytest.mark.parametrize("row, accuracy", GRIDS)
+def test_error_of_each_setting_alone(row: Row, accuracy: Accuracy, dtype: torch.dtype) -> None:
+    """In a batch with extreme ones, moderate settings do not show the formula that is theirs alone."""
+    found = [measure.errors(row, accuracy, method, dtype, alone=True) for method in STATED]
+    assert all(f.worst() <= 1 for f in found), "\n".join(f.describe() for f in found if f.worst() > 1)
+
+
 @pytest.mark.parametrize("row, accuracy", GRIDS)
 def test_kept_values_are_what_mpmath_says(row: Row, accuracy: Accuracy) -> None:
     """The grid is the one that is declared; two lines of the file are computed anew."""
