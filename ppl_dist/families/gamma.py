@@ -37,7 +37,8 @@ def scaled_log_density(a: Tensor, b: Tensor, x: Tensor, power: float) -> Tensor:
         shift = b.log() if power < 0 else b.log().neg_()
         return torch.addcmul(shift, a + power, t.log()).sub_(t).sub_(log_gamma)
     if t.dtype != torch.float64:
-        return scaled_log_density(*widened(a, b, x), power).to(t.dtype)
+        a, b, x = widened(a, b, x)
+        return scaled_log_density(a, b, x, power).to(t.dtype)
     edge = (t == 0) | (t == torch.inf)
     inner = torch.where(edge, 1.0, t)
     body = log_density(a, inner) + power * (inner.log() - b.log())
