@@ -130,10 +130,8 @@ class Poisson(ExponentialFamily):
         lower = p < q
         log_tail = torch.where(lower, p, q).clamp(min=SMALLEST).log()
         first = (_near_quantile(r, p, q) - MARGIN).ceil().sub(1).clamp(min=0)
-        reached = []
-        for k in (first, first + 1):
-            log_sf, log_cdf, _ = log_tails(k + 1, r)
-            reached.append(torch.where(lower, log_cdf >= log_tail - INEXACT, log_sf <= log_tail + INEXACT))
+        log_sf, log_cdf, _ = log_tails(torch.stack([first, first + 1]) + 1, r)
+        reached = torch.where(lower, log_cdf >= log_tail - INEXACT, log_sf <= log_tail + INEXACT)
         k = first + torch.where(reached[0], 0.0, torch.where(reached[1], 1.0, 2.0))
         return torch.where(unbounded & (r > 0), torch.inf, torch.where((p <= 0) | (r == 0), 0.0, k))
 
