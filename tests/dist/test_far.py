@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 import ppl_dist as dist
+from ppl_dist import special
 from ppl_dist.special.logistic import expit
 from tests.support.exact import NORMAL, log, mp
 
@@ -125,3 +127,12 @@ def test_density_of_a_relaxed_trial_at_its_ends(dtype: torch.dtype, temperature:
     assert log_prob[[0, 2]].tolist() == [sign * torch.inf] * 2
     (slope,) = torch.autograd.grad(log_prob[1], x)
     assert slope.isfinite().all()
+
+
+def test_log_tails_hold_where_the_tails_underflow() -> None:
+    a, x = torch.tensor(3.0, dtype=torch.float64), torch.tensor(2000.0, dtype=torch.float64)
+    want = -2000.0 + math.log(2000.0**2 / 2 + 2000.0 + 1)  # Q(3, x) = e^-x (1 + x + x^2/2)
+    assert special.log_gammaincc(a, x).item() == pytest.approx(want, rel=1e-14)
+    b = torch.tensor(2e3, dtype=torch.float64)
+    one = torch.ones((), dtype=torch.float64)
+    assert special.log_betainc(b, one, 0.5 * one).item() == pytest.approx(2e3 * math.log(0.5), rel=1e-14)

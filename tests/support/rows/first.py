@@ -49,7 +49,6 @@ def _delta(v: np.ndarray, log_density: float | np.ndarray = 0.0, event_dim: int 
     return references.Atom(v, np.asarray(log_density), event_dim)
 
 
-CANCELS = "terms of size 1e5 cancel in the plain formula; issue 4 brings the saddle-point form"
 NO_PEAK = "the density is infinite at several corners"
 
 ROWS: tuple[Row, ...] = (
