@@ -149,7 +149,7 @@ class Trials:
         return value.to(x.dtype)
 
     def _blur(self, k: Tensor) -> Tensor:
-        """By how much the rounding of p and 1 - p may move the log of a tail at k: its distance and a spread, in eps."""
+        """By how much the rounding of p and 1 - p may move a log tail at k: its distance and a spread, times eps."""
         p, q = self._chances()
         gap = k * q - self._rest(k) * p
         return 2 * torch.finfo(torch.float64).eps * (gap.abs() + (k.clamp(min=0) * q).sqrt())
