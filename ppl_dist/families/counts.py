@@ -24,7 +24,7 @@ from ..special import log1mexp
 from ..special.binomial import log_binomial
 from ..special.elementary import horner
 from ..tables import listed
-from ..values import extremes, highest, lowest
+from ..values import extremes, highest
 from .counting import expected_log_choices, log_scale_integral, plain_precision
 from .trials import Successes, Trials, skewed, slack_of_level
 
@@ -228,18 +228,18 @@ def log_ratio_gap(r: Tensor, s: Tensor, odds: Tensor) -> Tensor:
     return log_scale_integral(excess, -60.0, 40.0, r.device)
 
 
-def log_negative_mass(d: Trials, total: Tensor, x: Tensor) -> Tensor:
-    """log G(k+r) / (k! G(r)) p^k (1-p)^r for r = `total`."""
+def log_negative_mass(d: Trials, total: Tensor, x: Tensor, seen: tuple[float, float] | None) -> Tensor:
+    """log G(k+r) / (k! G(r)) p^k (1-p)^r for r = `total`, whose extremes are `seen`."""
     dtype = torch.promote_types(x.dtype, total.dtype)
-    precision = plain_precision(dtype, highest(total) + highest(x))
+    precision = None if seen is None else plain_precision(dtype, seen[1] + highest(x))
     total, k = total.to(precision or torch.float64), x.to(precision or torch.float64)
-    none = k == 0
     # any will do where k = 0; r = 0 would give inf - inf
-    r = total if lowest(total) > 0 else torch.where(none, 1.0, total)
+    r = total if seen is not None and seen[0] > 0 else torch.where(k == 0, 1.0, total)
     if precision is not None:
         log_mass = d._trials(k, total) + (k + r).lgamma() - (k + 1).lgamma() - r.lgamma()
         return log_mass.to(dtype)
     success, failure = d._log_chances(k, total)
+    none = k == 0
     some = torch.where(none, 1.0, k)
     # as a binomial mass: k + r trials of which the last is a failure
     log_mass = log_binomial(some, r, *d._chances(), success, failure) - (some / r).log1p()
@@ -278,7 +278,7 @@ class NegativeBinomial(Successes, Distribution):
         moderate = seen is not None and seen[0] >= 0.1 and seen[1] <= MODERATE
         if moderate and self.total_count.dtype == x.dtype == torch.float32 and x.numel() >= LONG:
             return self._in_blocks(x) if x.shape == self._batch_shape else self._log_mass_of_long_counts(x)
-        return log_negative_mass(self, self.total_count, x)
+        return log_negative_mass(self, self.total_count, x, seen)
 
     def _in_blocks(self, k: Tensor) -> Tensor:
         """`_log_mass_of_long_counts`, whose many intermediate results stay in the cache of the processor."""
@@ -361,7 +361,7 @@ class GammaPoisson(Trials, Distribution):
         return poisson(rate, generator)
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        return log_negative_mass(self, self.concentration, x)
+        return log_negative_mass(self, self.concentration, x, extremes(self.concentration))
 
     def _chances(self) -> tuple[Tensor, Tensor]:
         b = self.rate.to(torch.float64)

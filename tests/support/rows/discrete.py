@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import accumulate, combinations, pairwise
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ from scipy import special, stats
 import ppl_dist as dist
 
 from .. import references
+from ..compositions import Multinomial, compositions
 from ..exact import Exact, beta_tails, log, mp, xlogy
-from ..statistics import assert_frequencies
 from ..table import ENDLESS, JUMPS, PROBS, SCALES, TOO_MANY, UNORDERED, Accuracy, Row, case
 
 
@@ -254,65 +254,6 @@ def _one_hot(probs: np.ndarray | None = None, logits: np.ndarray | None = None) 
     return OneHot(references.Finite(special.softmax(logits, -1) if probs is None else probs))
 
 
-def compositions(n: int, k: int) -> Iterator[tuple[int, ...]]:
-    """All k-vectors of counts with sum n: bars among stars."""
-    for bars in combinations(range(n + k - 1), k - 1):
-        edges = (-1, *bars, n + k - 1)
-        yield tuple(b - a - 1 for a, b in pairwise(edges))
-
-
-@dataclass(frozen=True)
-class Multinomial:
-    """Vectors of counts; any sum of coordinates is binomial."""
-
-    total_count: np.ndarray
-    probs: np.ndarray
-
-    def _broadcast(self) -> tuple[np.ndarray, np.ndarray]:
-        probs = self.probs / self.probs.sum(-1, keepdims=True)
-        batch = np.broadcast_shapes(self.total_count.shape, probs.shape[:-1])
-        return np.broadcast_to(self.total_count, batch), np.broadcast_to(probs, batch + probs.shape[-1:])
-
-    def log_prob(self, x: np.ndarray) -> np.ndarray:
-        n, p = self._broadcast()
-        log_mass = special.gammaln(n + 1) + (special.xlogy(x, p) - special.gammaln(x + 1)).sum(-1)
-        return np.where(x.sum(-1) == n, log_mass, -np.inf)
-
-    def points(self) -> np.ndarray:
-        n, p = self._broadcast()
-        return np.random.default_rng(0).multinomial(n.astype(int), p, size=(7, *n.shape)).astype(float)
-
-    @property
-    def mean(self) -> np.ndarray:
-        n, p = self._broadcast()
-        return n[..., None] * p
-
-    @property
-    def variance(self) -> np.ndarray:
-        return self.mean * (1 - self._broadcast()[1])
-
-    def entropy(self) -> np.ndarray:
-        n, p = self._broadcast()
-        out = np.empty(n.shape)
-        for where in np.ndindex(n.shape):
-            out[where] = stats.multinomial(int(n[where]), p[where]).entropy()
-        return out
-
-    def assert_fits(self, draws: np.ndarray) -> None:
-        n, p = self._broadcast()
-        assert (draws.sum(-1) == n).all()
-        for where in np.ndindex(n.shape):
-            column, probs = draws[(slice(None), *where)], p[where]
-            sums = [(column[:, i], probs[i]) for i in range(len(probs))]
-            if len(probs) > 1:
-                sums.append((column[:, 0] + column[:, -1], min(1.0, probs[0] + probs[-1])))
-            for count, one in sums:
-                top = int(n[where])
-                assert_frequencies(
-                    np.bincount(count.astype(int), minlength=top + 1), stats.binom(top, one).pmf(np.arange(top + 1))
-                )
-
-
 def _multinomial(
     total_count: np.ndarray, probs: np.ndarray | None = None, logits: np.ndarray | None = None
 ) -> Multinomial:
@@ -322,6 +263,8 @@ def _multinomial(
 SPLIT = "a graph cannot look at the count, and splits it where eager code throws one by one: same law, other draws"
 CLAMPED = "clamped to the eps of the dtype"
 ODDS = (-80.0, -8.0, -1e-8, 3.0, 30.0)
+
+__all__ = ["ROWS", "SPLIT", "OneHot", "compositions"]
 
 ROWS: tuple[Row, ...] = (
     Row(
