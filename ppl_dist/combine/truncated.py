@@ -89,7 +89,8 @@ class Truncated(Bounded):
         if isinstance(kept, Tensor) and kept.dtype != torch.float64 and lowest(kept) < _DEEP:
             wide: Tensor = getattr(self.to(torch.float64), hook)(x.to(torch.float64))
             return wide.to(x.dtype)
-        return log_prob(low, high) - kept
+        result: Tensor = log_prob(low, high) - kept
+        return result
 
     def _log_prob(self, x: Tensor) -> Tensor:
         return self._relative("_log_prob", x, lambda low, high: self.base_dist._log_prob_anywhere(x))

@@ -94,12 +94,12 @@ class ContinuousBernoulli(ExponentialFamily):
         return (1 - x) * exponent.exp() * factor
 
     def _log_cdf(self, x: Tensor) -> Tensor:
-        return self._log_mass(self.logits, x, 1 - x)
+        return self._log_tail(self.logits, x, 1 - x)
 
     def _log_sf(self, x: Tensor) -> Tensor:
-        return self._log_mass(-self.logits, 1 - x, x)
+        return self._log_tail(-self.logits, 1 - x, x)
 
-    def _log_mass(self, s: Tensor, x: Tensor, rest: Tensor) -> Tensor:
+    def _log_tail(self, s: Tensor, x: Tensor, rest: Tensor) -> Tensor:
         exponent, factor = _mass(s, x, rest)
         value = x.log() + exponent + factor.log()
         exponent, factor = _mass(-s, rest, x)

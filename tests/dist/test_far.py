@@ -125,3 +125,11 @@ def test_density_of_a_relaxed_trial_at_its_ends(dtype: torch.dtype, temperature:
     assert log_prob[[0, 2]].tolist() == [sign * torch.inf] * 2
     (slope,) = torch.autograd.grad(log_prob[1], x)
     assert slope.isfinite().all()
+
+
+def test_truncated_continuous_bernoulli_has_the_mass_between_its_ends() -> None:
+    base = dist.ContinuousBernoulli(logits=torch.tensor(3.0, dtype=torch.float64))
+    d = dist.Truncated(base, low=0.2, high=0.7)
+    t, low, high = mp.mpf(3), mp.mpf(0.2), mp.mpf(0.7)
+    mass = (mp.exp(t * high) - mp.exp(t * low)) / t
+    assert_near(d.log_prob(torch.tensor([0.5], dtype=torch.float64)), [t / 2 - mp.log(mass)], log=True)
