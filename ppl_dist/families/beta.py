@@ -99,6 +99,13 @@ def _peak(concentration: Tensor) -> Tensor:
     return torch.where(inner, excess / torch.where(inner, total, 1.0), corner)
 
 
+def _moved_shares(a: Tensor, log_g: Tensor) -> Tensor:
+    """The shares of gamma draws with these logs, which follow the concentrations along their implicit path."""
+    x, given = _shares(log_g.clone()).clamp(min=torch.finfo(a.dtype).tiny), a.detach()
+    moves = (a - given) * _slopes(given, _others(given), log_g, x.log() - _others(x).log())
+    return x + x * (moves - (x * moves).sum(-1, keepdim=True))
+
+
 class Beta(ExponentialFamily):
     """Beta(concentration1 a, concentration0 b):  density  x**(a-1) * (1-x)**(b-1) / B(a, b),  0 <= x <= 1.
 
@@ -200,14 +207,10 @@ class Dirichlet(ExponentialFamily):
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         a = self.concentration if self.concentration.shape == shape else self.concentration.expand(shape)
-        wanted = gradient_possible(a)
         log_g = log_standard_gamma(a.detach(), generator)
-        tiny = torch.finfo(a.dtype).tiny
-        if not wanted:
-            return moved_inside(_shares(log_g), tiny)
-        x, given = _shares(log_g.clone()).clamp(min=tiny), a.detach()
-        moves = (a - given) * _slopes(given, _others(given), log_g, x.log() - _others(x).log())
-        return x + x * (moves - (x * moves).sum(-1, keepdim=True))
+        if gradient_possible(a):
+            return _moved_shares(a, log_g)
+        return moved_inside(_shares(log_g), torch.finfo(a.dtype).tiny)
 
     def _log_prob(self, x: Tensor) -> Tensor:
         a = self.concentration

@@ -55,23 +55,17 @@ class DiscreteUniform(Distribution):
     def _log_prob(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x, dtype=self.low.dtype) - self._size.log()
 
-    def _steps(self, x: Tensor) -> Tensor:
-        """How many values are at most x."""
-        return torch.minimum((x.floor() - self.low + 1).clamp(min=0), self._size)
-
     def _cdf(self, x: Tensor) -> Tensor:
-        return self._steps(x) / self._size
+        return torch.minimum((x.floor() - self.low + 1).clamp(min=0), self._size) / self._size
 
     def _sf(self, x: Tensor) -> Tensor:
         return torch.minimum((self.high - x.floor()).clamp(min=0), self._size) / self._size
 
     def _icdf(self, p: Tensor) -> Tensor:
-        steps = _cut(p, -1) * self._size
-        return (self.low + (steps.ceil() - 1).clamp(min=0)).to(p.dtype)
+        return (self.low + ((_cut(p, -1) * self._size).ceil() - 1).clamp(min=0)).to(p.dtype)
 
     def _isf(self, q: Tensor) -> Tensor:
-        steps = _cut(q, 1) * self._size
-        return torch.maximum(self.high - steps.floor(), self.low).to(q.dtype)
+        return torch.maximum(self.high - (_cut(q, 1) * self._size).floor(), self.low).to(q.dtype)
 
     @property
     def mean(self) -> Tensor:

@@ -18,6 +18,14 @@ __all__ = ["Uniform"]
 _FAINT = 1e-10
 
 
+def _log_part(part: Tensor, rest: Tensor, width: Tensor) -> Tensor:
+    """log(part / width) for rest = width - part, as a difference of logs where the quotient may underflow."""
+    faint = part < _FAINT * width
+    apart = torch.where(faint, part, 1.0).log() - width.log()
+    part, rest = torch.where(faint, width, part), torch.where(faint, 0.0, rest)
+    return torch.where(faint, apart, log_share(part / width, rest / width))
+
+
 class Uniform(Distribution):
     """Uniform(low l, high h):  density  1 / (h - l),  l <= x <= h.
 
@@ -47,18 +55,10 @@ class Uniform(Distribution):
         return (self.high - x) / (self.high - self.low)
 
     def _log_cdf(self, x: Tensor) -> Tensor:
-        return self._log_share(x - self.low, self.high - x)
+        return _log_part(x - self.low, self.high - x, self.high - self.low)
 
     def _log_sf(self, x: Tensor) -> Tensor:
-        return self._log_share(self.high - x, x - self.low)
-
-    def _log_share(self, part: Tensor, rest: Tensor) -> Tensor:
-        """log(part / (h - l)), as a difference of logs where the quotient may underflow."""
-        width = self.high - self.low
-        faint = part < _FAINT * width
-        apart = torch.where(faint, part, 1.0).log() - width.log()
-        part, rest = torch.where(faint, width, part), torch.where(faint, 0.0, rest)
-        return torch.where(faint, apart, log_share(part / width, rest / width))
+        return _log_part(self.high - x, x - self.low, self.high - self.low)
 
     def _icdf(self, p: Tensor) -> Tensor:
         return self.low + p * (self.high - self.low)
