@@ -86,12 +86,12 @@ class Gumbel(Mapped):
         return self.loc - LOG_LOG_2 * self.scale
 
     @property
-    def stddev(self) -> Tensor:
-        return (math.pi / math.sqrt(6)) * self.scale
-
-    @property
     def variance(self) -> Tensor:
         return (math.pi**2 / 6) * self.scale.square()
+
+    @property
+    def stddev(self) -> Tensor:
+        return (math.pi / math.sqrt(6)) * self.scale
 
     def entropy(self) -> Tensor:
         return 1 + EULER + self.scale.log()

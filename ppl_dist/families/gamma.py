@@ -159,10 +159,6 @@ class Exponential(Hazard, ExponentialFamily):
         return self.rate.reciprocal()
 
     @property
-    def stddev(self) -> Tensor:
-        return self.rate.reciprocal()
-
-    @property
     def variance(self) -> Tensor:
         return self.rate.square().reciprocal()
 
@@ -173,6 +169,10 @@ class Exponential(Hazard, ExponentialFamily):
     @property
     def median(self) -> Tensor:
         return self.rate.reciprocal() * math.log(2)
+
+    @property
+    def stddev(self) -> Tensor:
+        return self.mean
 
     def entropy(self) -> Tensor:
         return 1 - self.rate.log()

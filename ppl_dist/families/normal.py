@@ -179,17 +179,17 @@ class LogNormal(TransformedDistribution):
         return (self.loc + 0.5 * self.scale.square()).exp()
 
     @property
+    def median(self) -> Tensor:
+        return self.loc.exp()
+
+    @property
     def variance(self) -> Tensor:
         v = self.scale.square()
         return v.expm1() * (2 * self.loc + v).exp()
 
     @property
     def mode(self) -> Tensor:
-        return (self.loc - self.scale.square()).exp()
-
-    @property
-    def median(self) -> Tensor:
-        return self.loc.exp()
+        return torch.exp(self.loc - self.scale.square())
 
     def entropy(self) -> Tensor:
         return 0.5 + HALF_LOG_2PI + self.scale.log() + self.loc

@@ -215,22 +215,20 @@ class AffineTransform(Transform):
     bijective = True
     affine = True
 
-    def __init__(self, loc: Tensor | float, scale: Tensor | float, event_dim: int = 0, cache_size: int = 0) -> None:
-        super().__init__(cache_size)
-        self.loc = loc
-        self.scale = scale
-        self._event_dim = event_dim
+    def __init__(self, loc: float | Tensor, scale: float | Tensor, event_dim: int = 0, cache_size: int = 0) -> None:
+        super().__init__(cache_size=cache_size)
+        self.loc, self.scale, self._event_dim = loc, scale, event_dim
 
     @property
     def event_dim(self) -> int:
         return self._event_dim
 
     @property
-    def domain(self) -> Constraint:  # type: ignore[override]  # depends on event_dim
+    def codomain(self) -> Constraint:  # type: ignore[override]  # depends on event_dim
         return _real(self._event_dim)
 
     @property
-    def codomain(self) -> Constraint:  # type: ignore[override]  # depends on event_dim
+    def domain(self) -> Constraint:  # type: ignore[override]  # depends on event_dim
         return _real(self._event_dim)
 
     @property
