@@ -141,7 +141,8 @@ def _trusted(a: Tensor, x: Tensor, dtype: torch.dtype) -> bool:
 def gammainc(a: Tensor, x: Tensor) -> Tensor:
     """Regularised lower incomplete gamma function P(a, x), a > 0, x >= 0; the cdf of Gamma(a, 1).
 
-    The arguments broadcast. Relative error below 1e-12 for a in [1e-8, 1e4]; at x = 0 the gradients are 0.
+    The arguments broadcast. Relative error below 1e-12 for a in [1e-8, 1e8], or what the rounding of the
+    arguments does to P, where that is more; at x = 0 the gradients are 0.
     """
     dtype = torch.promote_types(a.dtype, x.dtype)
     if _trusted(a, x, dtype):
