@@ -15,6 +15,7 @@ from torch import Tensor
 from .values import gradient_possible, highest, lowest, plainly_eager
 
 __all__ = [
+    "SELDOM_TINY",
     "binomial",
     "draw",
     "draw_from",
@@ -34,6 +35,7 @@ __all__ = [
     "unit_uniform",
 ]
 
+SELDOM_TINY = 0.3  # from this concentration on, fewer than 1e-11 of gamma draws are below the floats
 SMALL_LOG = -20.0
 FEW_TRIALS, VAST = 1e4, 1e10
 _global_state = threading.RLock()  # held while the global random state is borrowed and given back
@@ -111,20 +113,33 @@ def log_standard_exponential(shape: torch.Size, like: Tensor, generator: torch.G
     return standard_uniform(shape, like, generator).log_().neg_().log_()
 
 
-def log_standard_gamma(concentration: Tensor, generator: torch.Generator | None) -> Tensor:
+def log_standard_gamma(concentration: Tensor, generator: torch.Generator | None, below: float = math.inf) -> Tensor:
     """The log of gamma draws with rate one, finite where the draw itself underflows.
 
     log G(a) = log G(a + 1) + log(U) / a: Marsaglia and Tsang (2000), "A simple method for generating gamma
-    variables", section 6. Drawn directly, most of the draws are zero for concentrations below 1e-2. Its path is that of
-    the quantile, not that of the two noises.
+    variables", section 6; for all a, or for those `below` a bound. Drawn directly, most of the draws are zero for
+    concentrations below 1e-2. Its path is that of the quantile, not that of the two noises.
     """
     a = concentration.detach()
-    log_raised = torch._standard_gamma(a + 1, generator=generator).log()
-    log_u = log_uniform(a.shape, a, generator)
-    log_g = (log_raised.addcdiv_ if plainly_eager() else log_raised.addcdiv)(log_u, a)
+    raised, log_power = _raised_gamma(a, generator, below)
+    log_g = raised.log() + log_power
     if not gradient_possible(concentration):
         return log_g
     return log_g + (concentration - a) * gamma_slope(a, log_g)
+
+
+def _raised_gamma(a: Tensor, generator: torch.Generator | None, below: float) -> tuple[Tensor, Tensor]:
+    """Factors of gamma draws: G(a + 1) and the log of U^(1/a), for a `below` the bound; G(a) and 0 for others.
+
+    The gamma draws come first: where a look shows that no concentration is small, a caller may draw them alone, and
+    draws the same numbers as a graph, which cannot look.
+    """
+    if below == math.inf:
+        raised = torch._standard_gamma(a + 1, generator=generator)
+        return raised, log_uniform(a.shape, a, generator) / a
+    small = a < below
+    raised = torch._standard_gamma(torch.where(small, a + 1, a), generator=generator)
+    return raised, torch.where(small, log_uniform(a.shape, a, generator) / a, 0.0)
 
 
 def scaled_gamma(
@@ -136,8 +151,7 @@ def scaled_gamma(
     U^(1/a) may be too small for a float where the draw is not. What is beyond the floats is moved to their ends.
     """
     a, b, facts = concentration.detach(), rate.detach(), torch.finfo(rate.dtype)
-    raised = torch._standard_gamma(a + 1, generator=generator)
-    log_power = log_uniform(a.shape, a, generator) / a
+    raised, log_power = _raised_gamma(a, generator, SELDOM_TINY)
     root = (0.5 * log_power).exp().clamp(min=facts.tiny)
     x = (b / raised / root / root if inverse else raised / b * root * root).clamp(facts.tiny, facts.max)
     if not gradient_possible(concentration, rate):
@@ -181,10 +195,10 @@ def poisson(rate: Tensor, generator: torch.Generator | None) -> Tensor:
     """
     if highest(rate) <= VAST:
         return torch.poisson(rate, generator=generator)
+    near = torch.poisson(rate.clamp(max=VAST), generator=generator)  # first, as a graph draws what is drawn above
     vast, wide = rate > VAST, rate.to(torch.float64)
     z = standard_normal(rate.shape, wide, generator)
     far = (wide + wide.sqrt() * z + (z.square() - 1) / 6).round()
-    near = torch.poisson(rate.clamp(max=VAST), generator=generator)
     return torch.where(vast, far.to(rate.dtype), near)
 
 

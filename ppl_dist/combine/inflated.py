@@ -99,10 +99,9 @@ class ZeroInflated(Wrapper):
         return (-self.gate_logits).sigmoid() if "gate_logits" in self.__dict__ else 1 - self.gate
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        counts = self._draw_base(shape, generator)
         gate = self.gate
         extra = torch.rand(shape, dtype=gate.dtype, device=gate.device, generator=generator) < gate
-        return torch.where(extra, 0, counts)
+        return torch.where(extra, 0, self._draw_base(shape, generator))
 
     def _log_prob(self, x: Tensor) -> Tensor:
         base: Any = self.base_dist

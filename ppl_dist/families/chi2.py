@@ -11,13 +11,13 @@ from torch import Tensor
 from ..combine.transformed import Mapped
 from ..constraints import positive
 from ..param import Param, param
-from ..samplers import scaled_gamma
+from ..samplers import SELDOM_TINY, scaled_gamma
 from ..special import gammainc, gammaincc, gammainccinv, gammaincinv, log_gammainc, log_gammaincc
 from ..transforms import PowerTransform, Transform
 from ..values import lowest
 from .counting import widened
 from .edges import ratio
-from .gamma import SELDOM_TINY, Gamma, scaled_log_density
+from .gamma import Gamma, scaled_log_density
 
 __all__ = ["Chi2", "InverseGamma"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..constraints import nonnegative, positive
 from ..exp_family import ExponentialFamily
 from ..param import Param, param
-from ..samplers import log_uniform, moved_inside, scaled_gamma
+from ..samplers import SELDOM_TINY, log_uniform, moved_inside, scaled_gamma
 from ..special import gammainc, gammaincc, gammainccinv, gammaincinv, log_gammainc, log_gammaincc
 from ..special.gamma import gammaincinv_of_log, log_density
 from ..values import highest, lowest
@@ -44,9 +44,6 @@ def scaled_log_density(a: Tensor, b: Tensor, x: Tensor, power: float) -> Tensor:
     body = log_density(a, inner) + power * (inner.log() - b.log())
     at_zero = xlogy(a + power, torch.where(edge, t, 1.0)) - power * b.log() - log_gamma
     return torch.where(edge, torch.where(t == 0, at_zero, -torch.inf), body)
-
-
-SELDOM_TINY = 0.3  # from this concentration on, fewer than 1e-11 of the draws are below the floats
 
 
 class Gamma(ExponentialFamily):

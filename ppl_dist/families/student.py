@@ -32,10 +32,9 @@ def _chi_square_mean(df: Tensor, shape: torch.Size, generator: torch.Generator |
     return moved_inside(draws, torch.finfo(draws.dtype).tiny) / half
 
 
-def _log_chi_square_mean(df: Tensor, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+def _log_chi_square_mean(half_df: Tensor, generator: torch.Generator | None) -> Tensor:
     """The logs of the same, for any degrees of freedom."""
-    half = 0.5 * df
-    return log_standard_gamma(half.expand(shape), generator) - half.log()
+    return log_standard_gamma(half_df, generator, below=0.5 * FEW) - half_df.log()
 
 
 class StudentT(SymmetricLocationScale):
@@ -55,7 +54,7 @@ class StudentT(SymmetricLocationScale):
         z = standard_normal(shape, self.loc, generator)
         df = self.df.clamp(max=MANY)
         if lowest(self.df) < FEW:
-            log_stretch = self.scale.log() - 0.5 * _log_chi_square_mean(df, shape, generator)
+            log_stretch = self.scale.log() - 0.5 * _log_chi_square_mean((0.5 * df).expand(shape), generator)
             return self.loc + stretched(z, log_stretch)
         return torch.addcmul(self.loc, self.scale, z * _chi_square_mean(df, shape, generator).rsqrt())
 
@@ -152,8 +151,9 @@ class FisherSnedecor(Distribution):
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         if min(lowest(self.df1), lowest(self.df2)) < FEW:
-            log_above = _log_chi_square_mean(self.df1, shape, generator)
-            return exp_inside(log_above - _log_chi_square_mean(self.df2, shape, generator), self.df1)
+            both = 0.5 * torch.stack([self.df1.expand(shape), self.df2.expand(shape)])
+            above, below = _log_chi_square_mean(both, generator).unbind()
+            return exp_inside(above - below, self.df1)
         above = _chi_square_mean(self.df1, shape, generator)
         draws = above / _chi_square_mean(self.df2, shape, generator)
         return moved_inside(draws, torch.finfo(draws.dtype).tiny, torch.finfo(draws.dtype).max)

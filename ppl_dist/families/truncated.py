@@ -88,12 +88,12 @@ class TruncatedNormal(Truncated):
 
     def _below(self, x: Tensor) -> tuple[Tensor, Tensor]:
         _, b, _ = self._ends()
-        beyond = (self.high.to(torch.float64) - x) / self.scale
+        beyond = (torch.where(self.high < torch.inf, self.high, x).to(torch.float64) - x) / self.scale
         return self._share(standard_ends(self.loc, self.scale, self.low, x), b <= 0, beyond)
 
     def _above(self, x: Tensor) -> tuple[Tensor, Tensor]:
         a, _, _ = self._ends()
-        beyond = (x - self.low.to(torch.float64)) / self.scale
+        beyond = (x - torch.where(self.low > -torch.inf, self.low, x).to(torch.float64)) / self.scale
         return self._share(standard_ends(self.loc, self.scale, x, self.high), a >= 0, beyond)
 
     def _share(self, part: tuple[Tensor, Tensor, Tensor], farther: Tensor, beyond: Tensor) -> tuple[Tensor, Tensor]:
