@@ -251,6 +251,11 @@ class ExpRelaxedCategorical(Categories, Tempered):
         return log_normalized(self.logits / self.temperature.unsqueeze(-1))
 
 
+def _whole(draws: Tensor) -> Tensor:
+    """Shares that add up to one to the last digit, which exponentials of their logs do not; none of them 0."""
+    return moved_inside(draws / draws.sum(-1, keepdim=True), torch.finfo(draws.dtype).tiny)
+
+
 class RelaxedOneHotCategorical(Categories, Tempered, TransformedDistribution):
     """RelaxedOneHotCategorical(temperature T, probs p, or logits l):  density  G(K) T**(K-1) prod_k s_k / x_k.
 
@@ -271,14 +276,13 @@ class RelaxedOneHotCategorical(Categories, Tempered, TransformedDistribution):
         return base
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        draws = super()._sample(shape, generator)
-        return moved_inside(draws, torch.finfo(draws.dtype).tiny)
+        return _whole(super()._sample(shape, generator))
 
     def rsample_and_log_prob(
         self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         draws, log_prob = super().rsample_and_log_prob(sample_shape, generator=generator)
-        return moved_inside(draws, torch.finfo(draws.dtype).tiny), log_prob
+        return _whole(draws), log_prob
 
     def _log_prob(self, x: Tensor) -> Tensor:
         log_x = x.clamp(min=torch.finfo(x.dtype).tiny).log()
