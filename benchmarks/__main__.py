@@ -1,4 +1,4 @@
-"""`python -m benchmarks [sites|svi|families|passes] [--rounds N] [--quick]`: measure, print and keep the numbers."""
+"""`python -m benchmarks [NAME ...] [--rounds N] [--quick]`: measure, print and keep the numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from . import families, passes, sites, svi_eight_schools
+from . import families, passes, sites, svi_eight_schools, tails
 from .report import NOT_INSTALLED, Report
 
 BENCHMARKS: dict[str, Callable[..., Report]] = {
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Callable[..., Report]] = {
     "svi": svi_eight_schools.run,
     "families": families.run,
     "passes": passes.run,
+    "tails": tails.run,
 }
 PEERS = ("torch", "pyro-ppl", "numpyro", "jax")
 

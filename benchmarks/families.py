@@ -18,7 +18,7 @@ import ppl_dist as dist
 from .report import Cell, Figure, Report, ratio
 from .timing import Contender, microseconds
 
-__all__ = ["PARAMETERS", "run", "shared"]
+__all__ = ["PARAMETERS", "maker", "run", "shared"]
 
 SMALL, MIDDLE, LARGE = BATCHES = 10, 10_000, 1_000_000
 SCORE, DRAW, ENTROPY = OPERATIONS = ("construct + log_prob", "construct + rsample", "entropy")
@@ -99,7 +99,8 @@ def _mixture(library: Any, *, logits: Tensor, loc: Tensor, scale: Tensor, valida
 BUILDERS: dict[str, Callable[..., Any]] = {"MixtureSameFamily": _mixture}
 
 
-def _maker(name: str, library: Any) -> Callable[..., Any]:
+def maker(name: str, library: Any) -> Callable[..., Any]:
+    """What builds a family of one of the libraries from its `PARAMETERS`."""
     return partial(BUILDERS[name], library) if name in BUILDERS else getattr(library, name)
 
 
@@ -163,10 +164,10 @@ def figures(ratios: Ratios) -> Iterator[Figure]:
 def contenders(name: str, batch: int) -> Iterator[tuple[Key, Contender]]:
     """Each operation on both sides, on the same parameters and the same value."""
     parameters = PARAMETERS[name](batch)
-    value = _maker(name, dist)(**parameters).sample()  # by ours, which are always inside the support
+    value = maker(name, dist)(**parameters).sample()  # by ours, which are always inside the support
     entropies = []
     for side, library in (("ours", dist), ("torch", td)):
-        make = partial(_maker(name, library), **parameters)
+        make = partial(maker(name, library), **parameters)
         yield (SCORE, side), Contender(partial(_construct_and_score, make, value))
         yield (DRAW, side), Contender(partial(_construct_and_draw, make))
         entropies.append(((ENTROPY, side), Contender(make().entropy)))

@@ -49,7 +49,7 @@ def microseconds(
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    gc.collect()
+    gc.collect(1)  # all generations take long in a process that has imported much, and are kept from running below
     gc.freeze()  # what the imports left behind does not weigh on the collections that a contender causes
     try:
         for contender in contenders.values():

@@ -109,14 +109,14 @@ class Distribution(DistributionFunctions):
         return self._batch_shape
 
     @property
-    def event_shape(self) -> torch.Size:
-        """E: the shape of one draw."""
-        return self._event_shape
-
-    @property
     def event_dim(self) -> int:
         """The number of dimensions of one draw."""
         return len(self._event_shape)
+
+    @property
+    def event_shape(self) -> torch.Size:
+        """E: the shape of one draw."""
+        return self._event_shape
 
     def shape(self, sample_shape: Sequence[int] = ()) -> torch.Size:
         """The shape of `sample(sample_shape)`: S + B + E."""

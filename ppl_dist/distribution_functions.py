@@ -6,6 +6,7 @@ hooks it has a formula for (`_cdf`, `_sf`, `_icdf`, ...), each accurate in its o
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +19,8 @@ from .rebuild import Rebuildable
 from .special import logsubexp
 
 __all__ = ["DistributionFunctions"]
+
+_LOG_HALF = math.log(0.5)
 
 
 class DistributionFunctions(Rebuildable):
@@ -132,15 +135,28 @@ class DistributionFunctions(Rebuildable):
     def _isf_of_log(self, log_q: Tensor) -> Tensor:
         return self._isf(log_q.exp())
 
+    def _at_log_tails(self, log_p: Tensor, log_q: Tensor) -> Tensor:
+        """The quantile at exp(log_p) = 1 - exp(log_q), by the smaller of the two."""
+        lower = log_p < log_q
+        left = self._icdf_of_log(torch.where(lower, log_p, _LOG_HALF))
+        right = self._isf_of_log(torch.where(lower, _LOG_HALF, log_q))
+        return torch.where(lower, left, right)
+
     def _log_tails(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """log P(X <= x) and log P(X > x), constant beyond the ends of the support, where derivatives are 0/0."""
+        place = self._within_support(x)
+        return self._log_tail_at(*place, upper=False), self._log_tail_at(*place, upper=True)
+
+    def _within_support(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Whether no mass lies at or below x, whether all of it does, and a point of the support in its place then."""
         support = self.support
         low, high = bounds_of(support)
         nothing, everything = (x < low if support.is_discrete else x <= low), x >= high
-        inner = torch.where(nothing | everything, support.feasible(x), x).to(x.dtype)
-        below = torch.where(nothing, -torch.inf, torch.where(everything, 0.0, self._log_cdf(inner)))
-        above = torch.where(nothing, 0.0, torch.where(everything, -torch.inf, self._log_sf(inner)))
-        return below, above
+        return nothing, everything, torch.where(nothing | everything, support.feasible(x), x).to(x.dtype)
+
+    def _log_tail_at(self, nothing: Tensor, everything: Tensor, inner: Tensor, *, upper: bool) -> Tensor:
+        empty, full, value = (everything, nothing, self._log_sf) if upper else (nothing, everything, self._log_cdf)
+        return torch.where(empty, -torch.inf, torch.where(full, 0.0, value(inner)))
 
     def _log_mass(self, low: Tensor, high: Tensor) -> Tensor:
         """log P(low < X <= high), as a difference in the tail where the interval lies; -inf if it is empty."""

@@ -43,8 +43,8 @@ def broadcast_all(*values: Any) -> tuple[Tensor, ...]:
 
 def clamp_probs(probs: Tensor) -> Tensor:
     """Probabilities moved into [eps, 1 - eps] of their dtype."""
-    eps = torch.finfo(probs.dtype).eps
-    return probs.clamp(min=eps, max=1 - eps)
+    facts = torch.finfo(probs.dtype)
+    return probs.clamp(facts.eps, 1 - facts.eps)
 
 
 def logits_to_probs(logits: Tensor, is_binary: bool = False) -> Tensor:

@@ -23,7 +23,7 @@ import torch
 
 import benchmarks
 from benchmarks import __main__ as command
-from benchmarks import families, passes, report, sites, svi_eight_schools, timing
+from benchmarks import families, passes, report, sites, svi_eight_schools, tails, timing
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,7 +44,7 @@ def figure(answer: report.Report, label: str) -> report.Figure:
 
 def test_every_module_imports() -> None:
     names = [m.name for m in pkgutil.iter_modules(benchmarks.__path__)]
-    assert {"timing", "report", "sites", "svi_eight_schools", "families", "passes"} <= set(names)
+    assert {"timing", "report", "sites", "svi_eight_schools", "families", "passes", "tails"} <= set(names)
     for name in names:
         assert importlib.import_module(f"benchmarks.{name}").__doc__
 
@@ -57,7 +57,7 @@ def test_benchmark_runs_without_peers(name: str) -> None:
     lowest = -1 if name == "passes" else 0  # of a tiny batch no pass need be costly
     assert numbers and all(math.isfinite(number) and number > lowest for number in numbers)
     words = {cell for cell in cells if isinstance(cell, str)} - {"-"}
-    assert name == "passes" or words == (set() if name == "families" else {report.NOT_INSTALLED})
+    assert name == "passes" or words == (set() if name in ("families", "tails") else {report.NOT_INSTALLED})
     assert all(len(cells) == len(answer.columns) - 1 for _, cells in answer.rows)
     for row, _ in answer.rows:
         assert row in str(answer)
@@ -113,6 +113,14 @@ def test_every_shared_family_has_parameters() -> None:
                 assert ours.shape[:1] == (7,)
                 if operation != families.DRAW:
                     torch.testing.assert_close(ours, torchs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Gamma", "Normal", "Weibull"])
+def test_tails_are_compared_at_the_same_values(name: str) -> None:
+    call = {key: contender.call for key, contender in tails.contenders(name, 7)}
+    assert {method for method, _ in call} == {"log_prob", "cdf"} | ({"icdf"} if name != "Gamma" else set())
+    for (method, _), ours in call.items():
+        torch.testing.assert_close(ours(), call[method, "torch"](), rtol=1e-4, atol=1e-5)
 
 
 def test_family_figures_follow_from_the_ratios() -> None:

@@ -25,6 +25,8 @@ def evaluate(part: Any, name: str, x: Tensor) -> Tensor:
     if name == "log_prob":
         safe = hooked(part, "_log_prob") and hasattr(part.support, "feasible")
         value: Tensor = part._log_prob_anywhere(x) if safe else part.log_prob(x)
+    elif hooked(part, "_cdf") and name in ("log_cdf", "log_sf"):  # a point off one part's support is ordinary here
+        value = part._log_tail_at(*part._within_support(x), upper=name == "log_sf")
     elif hooked(part, "_cdf"):
         value = getattr(part, f"_{name}")(x if name in ("icdf", "isf") else part._into_closure(x))
     else:

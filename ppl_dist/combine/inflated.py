@@ -13,9 +13,9 @@ from .. import validation
 from ..constraints import real, unit_interval
 from ..construction import as_tensor, assemble
 from ..distribution import Distribution
+from ..families.trials import rounding_of
 from ..param import Param, param
 from ..shapes import broadcast_error, broadcast_shapes
-from .quantile import first_count
 from .wrapper import Wrapper
 
 __all__ = ["ZeroInflated"]
@@ -99,10 +99,9 @@ class ZeroInflated(Wrapper):
         return (-self.gate_logits).sigmoid() if "gate_logits" in self.__dict__ else 1 - self.gate
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        counts = self._draw_base(shape, generator)
         gate = self.gate
         extra = torch.rand(shape, dtype=gate.dtype, device=gate.device, generator=generator) < gate
-        return torch.where(extra, 0, counts)
+        return torch.where(extra, 0, self._draw_base(shape, generator))
 
     def _log_prob(self, x: Tensor) -> Tensor:
         base: Any = self.base_dist
@@ -147,22 +146,30 @@ class ZeroInflated(Wrapper):
 
     def _icdf(self, p: Tensor) -> Tensor:
         with torch.no_grad():
-            return self._quantile(p, upper=False)
+            moved = (_slack(p) * p).to(torch.float64)
+            return self._quantile(p - moved, (1 - p.to(torch.float64)) + moved).to(p.dtype)
 
     def _isf(self, q: Tensor) -> Tensor:
         with torch.no_grad():
-            return self._quantile(q, upper=True)
+            moved = (_slack(q) * q).to(torch.float64)
+            return self._quantile((1 - q.to(torch.float64)) - moved, q + moved).to(q.dtype)
 
-    def _quantile(self, level: Tensor, *, upper: bool) -> Tensor:
-        """Between zero, the quantile of the extra zeros, and that of the base."""
-        dtype, wide = level.dtype, self.to(torch.float64)
-        p = level.to(torch.float64).expand(broadcast_shapes([level.shape, self._batch_shape]))
-        ends = wide.base_dist._isf(p) if upper else wide.base_dist._icdf(p)
-        low, high = ends.clamp(max=0.0) - 1, ends.clamp(min=0.0)
-        slack = 8 * torch.finfo(dtype).eps  # so that the quantile of a rounded cdf(k) is k
-        if upper:
-            return first_count(lambda k: wide._sf(k) <= p * (1 + slack), low, high).to(dtype)
-        return first_count(lambda k: wide._cdf(k) >= p * (1 - slack), low, high).to(dtype)
+    def _quantile(self, below: Tensor, above: Tensor) -> Tensor:
+        """The smallest k with cdf(k) >= below, sf(k) <= above, by the base's quantiles at scaled levels."""
+        wide = self.to(torch.float64)
+        base, gate, rest = wide.base_dist, wide.gate, wide._rest()
+        scale = torch.where(rest > 0, rest, 1.0)
+        small = above < 0.5
+        beyond = torch.where(small, above < rest, below > gate)  # the zeros are not enough
+        under, over = (below - gate) / scale, above / scale
+        left = base._icdf(torch.where(beyond & ~small, under, 0.5))
+        right = base._isf(torch.where(beyond & small, over, 0.5))
+        k = torch.where(beyond, torch.where(small, right, left).clamp(min=0), 0.0)
+        low = getattr(base.support, "lower_bound", None)
+        if isinstance(low, int | float) and low >= 0:
+            return k
+        negative = base._icdf((below / scale).clamp(0, 1))  # where the zeros lie above
+        return torch.where((negative < 0) & (rest > 0), negative, k)
 
     @property
     def mean(self) -> Tensor:
@@ -192,6 +199,11 @@ class ZeroInflated(Wrapper):
         if "base_dist" not in self.__dict__:
             return shown
         return f"{type(self).__name__}({self.base_dist!r}, {shown.partition('(')[2]}"
+
+
+def _slack(level: Tensor) -> Tensor:
+    """What part of itself a level may be off by: the quantile of a rounded cdf(k) is k."""
+    return rounding_of(level) + torch.where(level > 0.5, 0.0, torch.finfo(torch.float64).eps)
 
 
 def _check_counts(base: Any) -> None:

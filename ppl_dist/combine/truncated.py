@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,12 +15,13 @@ from ..requirement import bad_parameter
 from ..samplers import moved_inside, standard_uniform
 from ..special.quadrature import tanh_sinh
 from ..tables import listed
-from ..values import plainly_eager
+from ..values import lowest, plainly_eager
 from .bounded import Bounded
 
 __all__ = ["Truncated"]
 
-_LOG_HALF = math.log(0.5)
+_DEEP = -8.0  # logs of masses below it lose too many digits in single precision
+_FAINTEST = -80.0  # the log of a probability that single precision can hold
 _LARGEST_TABLE = 2**22  # masses; more are not worth the memory
 _FAINT = 1e-18  # a table of counts ends where less than this is left
 
@@ -79,19 +80,24 @@ class Truncated(Bounded):
             return 0.0 if high is None else base._log_cdf(high)
         return base._log_sf(low) if high is None else base._log_mass(low, high)
 
+    def _relative(self, hook: str, x: Tensor, log_prob: Callable[[Tensor | None, Tensor | None], Tensor]) -> Tensor:
+        """log_prob(low, high), less the log mass kept; in double precision where both are large and cancel."""
+        low, high = self._limits()
+        kept = self._between(low, high)
+        if isinstance(kept, Tensor) and kept.dtype != torch.float64 and lowest(kept) < _DEEP:
+            wide: Tensor = getattr(self.to(torch.float64), hook)(x.to(torch.float64))
+            return wide.to(x.dtype)
+        less: Tensor = log_prob(low, high) - kept
+        return less
+
     def _log_prob(self, x: Tensor) -> Tensor:
-        log_prob: Tensor = self.base_dist._log_prob_anywhere(x) - self._between(*self._limits())
-        return log_prob
+        return self._relative("_log_prob", x, lambda low, high: self.base_dist._log_prob_anywhere(x))
 
     def _log_cdf(self, x: Tensor) -> Tensor:
-        low, high = self._limits()
-        log_cdf: Tensor = self._between(low, x) - self._between(low, high)
-        return log_cdf
+        return self._relative("_log_cdf", x, lambda low, high: self._between(low, x))
 
     def _log_sf(self, x: Tensor) -> Tensor:
-        low, high = self._limits()
-        log_sf: Tensor = self._between(x, high) - self._between(low, high)
-        return log_sf
+        return self._relative("_log_sf", x, lambda low, high: self._between(x, high))
 
     def _cdf(self, x: Tensor) -> Tensor:
         return self._log_cdf(x).exp()
@@ -111,10 +117,10 @@ class Truncated(Bounded):
         below_high, above_high = (0.0, -torch.inf) if high is None else base._log_tails(high)
         below = torch.logaddexp(log_q + below_low, log_p + below_high)
         above = torch.logaddexp(log_q + above_low, log_p + above_high)
-        lower = below < above
-        left = base._icdf_of_log(torch.where(lower, below, _LOG_HALF))
-        right = base._isf_of_log(torch.where(lower, _LOG_HALF, above))
-        return self._inside(torch.where(lower, left, right))
+        if below.dtype != torch.float64 and lowest(torch.minimum(below, above)) < _FAINTEST:
+            wide = self.to(torch.float64)._quantile(p.to(torch.float64), q.to(torch.float64))
+            return self._inside(wide.to(below.dtype))
+        return self._inside(base._at_log_tails(below, above))
 
     def _inside(self, x: Tensor) -> Tensor:
         """Rounding may lead beyond an end."""
@@ -139,10 +145,15 @@ class Truncated(Bounded):
         return self._as_value(0.0)
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        p = standard_uniform(shape, self._levels(), generator)
+        levels = self._levels()
+        p = standard_uniform(shape, levels, generator)
         if self.base_dist.is_discrete and plainly_eager():
             return self._counted(p)
-        return self._quantile(p, 1 - p)
+        if self.base_dist.is_discrete or levels.dtype is torch.float64:
+            return self._quantile(p, 1 - p)
+        # the logs of levels in single precision would leave few values far out in a tail
+        wide = p.to(torch.float64)
+        return self._inside(self.to(torch.float64)._quantile(wide, 1 - wide).to(levels.dtype))
 
     def _counted(self, p: Tensor) -> Tensor:
         """The quantile of counts, looked up in a table of the masses: a bisection for every draw costs far more."""

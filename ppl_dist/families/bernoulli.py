@@ -80,10 +80,12 @@ class Bernoulli(Trial, ExponentialFamily):
         return torch.where(x < 1, torch.where(x < 0, 0.0, self._at(1.0)), -torch.inf)
 
     def _icdf(self, p: Tensor) -> Tensor:
-        return (p > self._failure()).to(p.dtype)
+        failure = self._failure()
+        slack = 2 * torch.finfo(p.dtype).eps  # so that the quantile of a rounded cdf(0) is 0
+        return torch.where(p == 1, failure < 1, p * (1 - slack) > failure).to(p.dtype)
 
     def _isf(self, q: Tensor) -> Tensor:
-        return (q < self.probs).to(q.dtype)
+        return (q * (1 + 2 * torch.finfo(q.dtype).eps) < self.probs).to(q.dtype)
 
     @property
     def mean(self) -> Tensor:
@@ -118,4 +120,4 @@ class Bernoulli(Trial, ExponentialFamily):
         return (self.logits,)
 
     def _log_normalizer(self, *natural_params: Tensor) -> Tensor:
-        return softplus(natural_params[0])
+        return softplus(natural_params[0], 1.0, 40.0)  # the threshold moved to where float64 rounds to it too

@@ -8,8 +8,9 @@ from torch import Tensor
 from ..constraints import Independent, positive, simplex, unit_interval
 from ..exp_family import ExponentialFamily
 from ..param import Param, param
-from ..samplers import log_standard_gamma, moved_inside
+from ..samplers import gamma_slope, log_standard_gamma, moved_inside
 from ..special import (
+    beta_log_density,
     betainc,
     betaincc,
     betainccinv,
@@ -17,12 +18,16 @@ from ..special import (
     log_beta,
     log_betainc,
     log_betaincc,
+    log_factorial_excess,
     multi_log_beta,
 )
-from ..values import gradient_possible, highest
+from ..values import extremes, gradient_possible, highest, lowest
 from .edges import xlog1py, xlogy
 
 __all__ = ["Beta", "Dirichlet"]
+
+ROUND, PEAKED = 40.0, 6.0  # concentrations up to the one, or from the other on, have exact implicit derivatives
+FAR = 20.0
 
 
 def _all_small(total: Tensor) -> bool:
@@ -30,14 +35,47 @@ def _all_small(total: Tensor) -> bool:
     return highest(total) < 16
 
 
-def _change(x: Tensor, a: Tensor, total: Tensor) -> Tensor:
-    """Zero, with the implicit derivative of a share x of Beta(a, total - a) in `a`, over 1 - x.
+def no_digit_cancels(total: Tensor) -> bool:
+    """Whether the concentrations are seen to be so small that a density keeps its accuracy as a sum of `lgamma`."""
+    return highest(total) < (128 if total.dtype == torch.float64 else 12)
 
-    -(dF/da) / f keeps the quantile where it is: Figurnov, Mohamed and Mnih (2018), "Implicit reparameterization
-    gradients", eq. 5. The share of one entry moves all others in proportion.
+
+def _slopes(a: Tensor, rest: Tensor, log_g: Tensor, odds: Tensor) -> Tensor:
+    """The derivatives in `a` of `odds`, the logs of x / (1 - x) for shares x of Beta(a, rest) made of gamma draws g.
+
+    The share of one entry moves all others in proportion. Implicit ones, -(dF/da) / f, as these vary least: Figurnov,
+    Mohamed and Mnih (2018), "Implicit reparameterization gradients", eq. 5. Where a small concentration meets a
+    large one the library's are wrong by up to all of their size, and the path is that of the gamma draws, which hardly
+    varies more there (`test_draws_of_two_noises_move_as_their_expectation`).
     """
-    slope = torch._dirichlet_grad(x, a.detach(), total.detach())
-    return (a - a.detach()) * slope
+    if (highest(a) <= ROUND and highest(rest) <= ROUND) or min(lowest(a), lowest(rest)) >= PEAKED:
+        return _implicit_slopes(a, rest, odds)
+    sure = torch.maximum(a, rest).le(ROUND) | torch.minimum(a, rest).ge(PEAKED)
+    sure = sure.all(-1, keepdim=True)  # one path for all shares of a vector
+    safe = torch.where(sure, a, 1.0), torch.where(sure, rest, 1.0), torch.where(sure, odds, 0.0)
+    return torch.where(sure, _implicit_slopes(*safe), gamma_slope(a, log_g))
+
+
+def _implicit_slopes(a: Tensor, rest: Tensor, odds: Tensor) -> Tensor:
+    wide_a, wide_rest, z = (v.to(torch.float64) for v in (a, rest, odds))
+    total, held = wide_a + wide_rest, z.clamp(-FAR, FAR)
+    x = held.sigmoid()
+    slopes = torch._dirichlet_grad(x, wide_a, total) / x
+    seen = extremes(z)
+    if seen is None or max(-seen[0], seen[1]) > FAR:  # where one tail is a power of the share
+        excess = torch.digamma(total) - torch.digamma(wide_a)
+        low = (wide_a.reciprocal() - excess - z) / wide_a
+        high = excess / wide_rest.clamp(min=torch.finfo(a.dtype).tiny)
+        slopes = torch.where(z < -FAR, low, torch.where(z > FAR, high, slopes))
+    return slopes.to(a.dtype)
+
+
+def _others(values: Tensor) -> Tensor:
+    """The sum of all other entries along the last dimension, without cancellation for the largest."""
+    places = torch.arange(values.shape[-1], device=values.device)
+    largest = places == values.argmax(-1, keepdim=True)
+    small = torch.where(largest, 0.0, values).sum(-1, keepdim=True)
+    return torch.where(largest, small, values.sum(-1, keepdim=True) - values)
 
 
 def _shares(log_weights: Tensor) -> Tensor:
@@ -61,6 +99,13 @@ def _peak(concentration: Tensor) -> Tensor:
     return torch.where(inner, excess / torch.where(inner, total, 1.0), corner)
 
 
+def _moved_shares(a: Tensor, log_g: Tensor) -> Tensor:
+    """The shares of gamma draws with these logs, which follow the concentrations along their implicit path."""
+    x, given = _shares(log_g.clone()).clamp(min=torch.finfo(a.dtype).tiny), a.detach()
+    moves = (a - given) * _slopes(given, _others(given), log_g, x.log() - _others(x).log())
+    return x + x * (moves - (x * moves).sum(-1, keepdim=True))
+
+
 class Beta(ExponentialFamily):
     """Beta(concentration1 a, concentration0 b):  density  x**(a-1) * (1-x)**(b-1) / B(a, b),  0 <= x <= 1.
 
@@ -75,18 +120,26 @@ class Beta(ExponentialFamily):
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         a, b = self.concentration1.expand(shape), self.concentration0.expand(shape)
-        first, second = log_standard_gamma(torch.stack([a, b]).detach(), generator).unbind()
+        both = torch.stack([a, b])
+        log_g = log_standard_gamma(both.detach(), generator)
+        first, second = log_g.unbind()
         odds = first - second
         facts = torch.finfo(odds.dtype)
         x = odds.sigmoid().clamp(facts.tiny, 1 - facts.eps / 2)
         if not gradient_possible(a, b):
             return x
         y = (-odds).sigmoid().clamp(facts.tiny, 1 - facts.eps / 2)
-        return x + y * _change(x, a, a + b) - x * _change(y, b, a + b)
+        given = both.detach()
+        wide = (v.movedim(0, -1) for v in (given, given.flip(0), log_g, torch.stack([odds, -odds])))
+        up, down = ((both - given) * _slopes(*wide).movedim(-1, 0)).unbind()
+        return x + x * y * (up - down)
 
     def _log_prob(self, x: Tensor) -> Tensor:
         a, b = self.concentration1, self.concentration0
-        normalizer = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
+        n = a + b
+        if not no_digit_cancels(n):
+            return beta_log_density(a, b, x)
+        normalizer = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(n)
         return xlogy(a - 1, x) + xlog1py(b - 1, x) - normalizer
 
     def _cdf(self, x: Tensor) -> Tensor:
@@ -154,17 +207,19 @@ class Dirichlet(ExponentialFamily):
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         a = self.concentration if self.concentration.shape == shape else self.concentration.expand(shape)
-        wanted = gradient_possible(a)
-        x = _shares(log_standard_gamma(a.detach() if wanted else a, generator))
-        x = moved_inside(x, torch.finfo(a.dtype).tiny)
-        if not wanted:
-            return x
-        moves = _change(x, a, a.sum(-1, keepdim=True).expand(shape))
-        return x + moves - x * moves.sum(-1, keepdim=True)
+        log_g = log_standard_gamma(a.detach(), generator)
+        if gradient_possible(a):
+            return _moved_shares(a, log_g)
+        return moved_inside(_shares(log_g), torch.finfo(a.dtype).tiny)
 
     def _log_prob(self, x: Tensor) -> Tensor:
         a = self.concentration
-        return (xlogy(a - 1, x) - torch.lgamma(a)).sum(-1) + torch.lgamma(a.sum(-1))
+        n = a.sum(-1)
+        if no_digit_cancels(n):
+            return (xlogy(a - 1, x) - torch.lgamma(a)).sum(-1) + torch.lgamma(n)
+        # lgamma in Stirling's form: its powers go into those of n x/a, which is about 1 where the density is large
+        powers = xlogy(a - 1, x * (n.unsqueeze(-1) / a)) - log_factorial_excess(a)
+        return powers.sum(-1) + (log_factorial_excess(n) + (a.shape[-1] - 1) * n.log())
 
     @property
     def mean(self) -> Tensor:

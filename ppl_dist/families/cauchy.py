@@ -11,7 +11,7 @@ from ..combine.transformed import Folded
 from ..constraints import positive
 from ..param import Param, param
 from ..samplers import standard_uniform
-from .edges import log_of
+from ..special.elementary import log_share
 from .symmetric import SymmetricLocationScale
 
 __all__ = ["Cauchy", "HalfCauchy"]
@@ -19,13 +19,22 @@ __all__ = ["Cauchy", "HalfCauchy"]
 LOG_PI = math.log(math.pi)
 LOG_2 = math.log(2)
 HALF_PI = math.pi / 2
+_THIN = 1e-10  # an angle so small is its tangent
 
 
 def _tan_quarter(p: Tensor) -> Tensor:
-    """tan(p pi/2) for p in [0, 1], through the cotangent above one half, where 1 - p is exact."""
-    low = p < 0.5
-    near, far = torch.where(low, p, 0.0), torch.where(low, 0.5, 1 - p)
-    return torch.where(low, (HALF_PI * near).tan(), (HALF_PI * far).tan().reciprocal())
+    """tan(p pi/2) for p in [0, 1], as a quotient of two sines: next to its pole the tangent of an angle is inexact."""
+    return (HALF_PI * p).sin() / (HALF_PI * (1 - p)).sin()
+
+
+def _log_angle(y: Tensor, x: Tensor, turn: float) -> Tensor:
+    """log(a / turn) for the angle a = atan2(y, x), y >= 0 and 0 <= a <= turn; also where the angle underflows."""
+    thin = y < _THIN * x
+    wide_y, wide_x = torch.where(thin, 1.0, y), torch.where(thin, 1.0, x)
+    rest = torch.atan2(wide_y, -wide_x) if turn == math.pi else torch.atan2(wide_x, wide_y)
+    log_portion = log_share(torch.atan2(wide_y, wide_x) / turn, rest / turn)
+    log_tangent = torch.where(thin, y, 1.0).log() - torch.where(thin, x, 1.0).log()
+    return torch.where(thin, log_tangent - math.log(turn), log_portion)
 
 
 class Cauchy(SymmetricLocationScale):
@@ -54,18 +63,14 @@ class Cauchy(SymmetricLocationScale):
         return torch.atan2(self.scale, x - self.loc) / math.pi
 
     def _log_cdf(self, x: Tensor) -> Tensor:
-        return log_of(self._cdf(x), self._sf(x))
+        return _log_angle(self.scale, self.loc - x, math.pi)
 
     def _log_sf(self, x: Tensor) -> Tensor:
-        return log_of(self._sf(x), self._cdf(x))
+        return _log_angle(self.scale, x - self.loc, math.pi)
 
     def _standard_icdf(self, p: Tensor) -> Tensor:
-        low = p < 0.5  # -cot(pi p), from the end that is near; p - 1/2 loses the digits of a small p
-        side = torch.where(low, p, 1 - p)
-        middle = (p - 0.5).abs() < 0.25
-        near = (math.pi * torch.where(middle, p - 0.5, 0.0)).tan()
-        far = (math.pi * torch.where(middle, 0.25, side)).tan().reciprocal()
-        return torch.where(middle, near, torch.where(low, -far, far))
+        # -cot(pi p), from the end that is near; p - 1/2 alone loses the digits of a small p
+        return (math.pi * (p - 0.5)).sin() / (math.pi * torch.minimum(p, 1 - p)).sin()
 
     @property
     def mean(self) -> Tensor:
@@ -98,10 +103,10 @@ class HalfCauchy(Folded):
         return torch.atan2(self.scale, x) / HALF_PI
 
     def _log_cdf(self, x: Tensor) -> Tensor:
-        return log_of(self._cdf(x), self._sf(x))
+        return _log_angle(x, self.scale, HALF_PI)
 
     def _log_sf(self, x: Tensor) -> Tensor:
-        return log_of(self._sf(x), self._cdf(x))
+        return _log_angle(self.scale, x, HALF_PI)
 
     def _icdf(self, p: Tensor) -> Tensor:
         return self.scale * _tan_quarter(p)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -10,8 +11,13 @@ from torch import Tensor
 from ..combine.transformed import Mapped
 from ..constraints import positive
 from ..param import Param, param
+from ..samplers import SELDOM_TINY, scaled_gamma
+from ..special import gammainc, gammaincc, gammainccinv, gammaincinv, log_gammainc, log_gammaincc
 from ..transforms import PowerTransform, Transform
-from .gamma import Gamma
+from ..values import lowest
+from .counting import widened
+from .edges import ratio
+from .gamma import Gamma, scaled_log_density
 
 __all__ = ["Chi2", "InverseGamma"]
 
@@ -64,33 +70,39 @@ class InverseGamma(Mapped):
         return [PowerTransform(-torch.ones_like(self.rate))]
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        if lowest(self.concentration) < SELDOM_TINY:
+            return scaled_gamma(self.concentration.expand(shape), self.rate, generator, inverse=True)
         return self.base_dist._sample(shape, generator).reciprocal()
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        a, odds = self.concentration, self.rate / x
-        return torch.xlogy(a, odds) - odds - torch.lgamma(a) - x.log()
+        return scaled_log_density(self.concentration, self.rate, x, 1.0)
 
-    def _inverse(self, x: Tensor) -> Tensor:
+    def _tail(self, tail: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> Tensor:
         # held above 0: the derivative of 1/x there is infinite, that of the answer is 0
-        return x.clamp(min=torch.finfo(x.dtype).tiny).reciprocal()
+        odds, dtype = ratio(self.rate, x.clamp(min=torch.finfo(x.dtype).tiny))
+        return tail(self.concentration, odds).to(dtype)
+
+    def _quantile(self, inverse: Callable[[Tensor, Tensor], Tensor], p: Tensor) -> Tensor:
+        a, b, wide = widened(self.concentration, self.rate, p)
+        return (b / inverse(a, wide)).to(torch.promote_types(self.rate.dtype, p.dtype))
 
     def _cdf(self, x: Tensor) -> Tensor:
-        return self.base_dist._sf(self._inverse(x))
+        return self._tail(gammaincc, x)
 
     def _log_cdf(self, x: Tensor) -> Tensor:
-        return self.base_dist._log_sf(self._inverse(x))
+        return self._tail(log_gammaincc, x)
 
     def _sf(self, x: Tensor) -> Tensor:
-        return self.base_dist._cdf(self._inverse(x))
+        return self._tail(gammainc, x)
 
     def _log_sf(self, x: Tensor) -> Tensor:
-        return self.base_dist._log_cdf(self._inverse(x))
+        return self._tail(log_gammainc, x)
 
     def _icdf(self, p: Tensor) -> Tensor:
-        return self.base_dist._isf(p).reciprocal()
+        return self._quantile(gammainccinv, p)
 
     def _isf(self, q: Tensor) -> Tensor:
-        return self.base_dist._icdf(q).reciprocal()
+        return self._quantile(gammaincinv, q)
 
     @property
     def mean(self) -> Tensor:

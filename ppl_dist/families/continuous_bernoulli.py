@@ -11,7 +11,7 @@ from ..param import Param, param, static
 from ..samplers import moved_inside, standard_uniform
 from ..special import exprel, log1prel
 from ..special.elementary import horner
-from ..values import gradient_possible
+from ..values import extremes, gradient_possible
 
 __all__ = ["ContinuousBernoulli"]
 
@@ -34,11 +34,11 @@ def _mean(s: Tensor) -> Tensor:
     return torch.where(small, series, -far.reciprocal() - torch.expm1(-far).reciprocal())
 
 
-def _mass(s: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Factors of P(X <= x) with logit s: x exp(first) second."""
+def _mass(s: Tensor, x: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors of P(X <= x) with logit s, for rest = 1 - x: x exp(first) second."""
     turned = s > 1  # from here on written with exp(-s), which does not overflow
     t = torch.where(turned, -s, s)
-    return torch.where(turned, t * (1 - x), 0.0), exprel(t * x) / exprel(t)
+    return torch.where(turned, t * rest, 0.0), exprel(t * x) / exprel(t)
 
 
 class ContinuousBernoulli(ExponentialFamily):
@@ -86,29 +86,32 @@ class ContinuousBernoulli(ExponentialFamily):
         return s * torch.where(turned, 1 - x, x) - exprel(s).log()
 
     def _cdf(self, x: Tensor) -> Tensor:
-        exponent, factor = _mass(self.logits, x)
+        exponent, factor = _mass(self.logits, x, 1 - x)
         return x * exponent.exp() * factor
 
     def _sf(self, x: Tensor) -> Tensor:
-        exponent, factor = _mass(-self.logits, 1 - x)
+        exponent, factor = _mass(-self.logits, 1 - x, x)
         return (1 - x) * exponent.exp() * factor
 
     def _log_cdf(self, x: Tensor) -> Tensor:
-        return self._log_mass(self.logits, x)
+        return self._log_share(self.logits, x, 1 - x)
 
     def _log_sf(self, x: Tensor) -> Tensor:
-        return self._log_mass(-self.logits, 1 - x)
+        return self._log_share(-self.logits, 1 - x, x)
 
-    def _log_mass(self, s: Tensor, x: Tensor) -> Tensor:
-        exponent, factor = _mass(s, x)
+    def _log_share(self, s: Tensor, x: Tensor, rest: Tensor) -> Tensor:
+        exponent, factor = _mass(s, x, rest)
         value = x.log() + exponent + factor.log()
-        exponent, factor = _mass(-s, 1 - x)
-        rest = (1 - x) * exponent.exp() * factor
-        return torch.where(rest < 0.5, torch.log1p(-torch.where(rest < 0.5, rest, 0.0)), value)
+        exponent, factor = _mass(-s, rest, x)
+        above = rest * exponent.exp() * factor
+        return torch.where(above < 0.5, torch.log1p(-torch.where(above < 0.5, above, 0.0)), value)
 
     def _quantile(self, p: Tensor, q: Tensor) -> Tensor:
         """x with p below and q = 1 - p above."""
         s = self.logits
+        seen = extremes(s)
+        if seen is not None and seen[0] >= -2 and seen[1] <= 10:
+            return p * exprel(s) * log1prel(p * torch.expm1(s))
         up = s > 0
         # 1 + p (e^s - 1) = q + p e^s: the first near 1, the second far from it, held below 1 by e^-s
         far = torch.where(up, p.log() + s > 0.7, p * torch.expm1(s.clamp(max=0.0)) < -0.5)

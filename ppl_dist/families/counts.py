@@ -19,12 +19,14 @@ from ..constraints import (
 )
 from ..distribution import Distribution
 from ..param import Param, param
-from ..samplers import log_uniform
+from ..samplers import binomial, log_uniform, poisson
 from ..special import log1mexp
+from ..special.binomial import log_binomial
 from ..special.elementary import horner
 from ..tables import listed
 from ..values import extremes, highest
-from .counting import Successes, expected_log_choices, log_scale_integral, widened_if_large
+from .counting import expected_log_choices, log_scale_integral, plain_precision
+from .trials import Successes, Trials, skewed, slack_of_level
 
 __all__ = ["Binomial", "GammaPoisson", "Geometric", "NegativeBinomial"]
 
@@ -75,15 +77,18 @@ class Geometric(Successes, Distribution):
         return log1mexp(self._log_sf(x))
 
     def _quantile(self, log_q: Tensor) -> Tensor:
-        count = log_q / self._log_failure()
-        slack = 8 * torch.finfo(count.dtype).eps  # so that the quantile of a rounded cdf(k) is k
-        return torch.where(self._log_failure() == -torch.inf, 0.0, (count * (1 - slack)).ceil() - 1).clamp(min=0)
+        _, log_failure = self._log_chances(None, log_q)
+        count = log_q / log_failure
+        return torch.where(log_failure == -torch.inf, 0.0, count.ceil() - 1).clamp(min=0)
 
     def _icdf(self, p: Tensor) -> Tensor:
-        return self._quantile((-p).log1p())
+        wide = p.to(torch.float64)
+        lower = wide * (-slack_of_level(p, wide.log())).exp()  # what cdf(k) must reach
+        return self._quantile((-torch.where(p == 1, wide, lower)).log1p()).to(p.dtype)
 
     def _isf(self, q: Tensor) -> Tensor:
-        return self._quantile(q.log())
+        log_q = q.to(torch.float64).log()
+        return self._quantile(log_q + torch.where(q == 0, 0.0, slack_of_level(q, log_q))).to(q.dtype)
 
     @property
     def mean(self) -> Tensor:
@@ -127,19 +132,37 @@ class Binomial(Successes, Distribution):
         return integer_interval(0, self.total_count)
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        return torch.binomial(self.total_count.expand(shape), self.probs.expand(shape), generator=generator)
+        return binomial(self.total_count.expand(shape), self.probs.expand(shape), generator)
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        n, k = widened_if_large(self.total_count, x)
+        n = self.total_count
+        dtype = torch.promote_types(x.dtype, n.dtype)
+        precision = plain_precision(dtype, highest(n))
+        if precision is None:
+            k = x.to(torch.float64)
+            return self._log_binomial(k, n - k).to(dtype)
+        n, k = n.to(precision), x.to(precision)
         m = n - k
         log_mass = self._trials(k, m) + (n + 1).lgamma() - (k + 1).lgamma() - (m + 1).lgamma()
-        return log_mass.to(torch.promote_types(x.dtype, self.total_count.dtype))
+        return log_mass.to(dtype)
 
     def _rest(self, k: Tensor) -> Tensor:
         return self.total_count - k
 
     def _top(self) -> Tensor:
         return torch.where(self.probs > 0, self.total_count, 0.0)
+
+    def _guess(self, z: Tensor, log_p: Tensor) -> Tensor:
+        p, q = self._chances()
+        mean = self.total_count * p
+        return skewed(z, mean, mean * q, q - p)
+
+    def _pairs(self, k: Tensor) -> Tensor:
+        return (self.total_count - k).clamp(min=1)
+
+    def _log_rise(self, k: Tensor) -> Tensor:
+        p, q = self._chances()
+        return ((self.total_count - k + 0.5) * p / ((k + 1) * q)).log()
 
     @property
     def mean(self) -> Tensor:
@@ -205,6 +228,32 @@ def log_ratio_gap(r: Tensor, s: Tensor, odds: Tensor) -> Tensor:
     return log_scale_integral(excess, -60.0, 40.0, r.device)
 
 
+def log_negative_mass(d: Trials, total: Tensor, x: Tensor, seen: tuple[float, float] | None) -> Tensor:
+    """log G(k+r) / (k! G(r)) p^k (1-p)^r for r = `total`, whose extremes are `seen`."""
+    dtype = torch.promote_types(x.dtype, total.dtype)
+    precision = None if seen is None else plain_precision(dtype, seen[1] + highest(x))
+    total, k = total.to(precision or torch.float64), x.to(precision or torch.float64)
+    # any will do where k = 0; r = 0 would give inf - inf
+    r = total if seen is not None and seen[0] > 0 else torch.where(k == 0, 1.0, total)
+    if precision is not None:
+        log_mass = d._trials(k, total) + (k + r).lgamma() - (k + 1).lgamma() - r.lgamma()
+        return log_mass.to(dtype)
+    success, failure = d._log_chances(k, total)
+    none = k == 0
+    some = torch.where(none, 1.0, k)
+    # as a binomial mass: k + r trials of which the last is a failure
+    log_mass = log_binomial(some, r, *d._chances(), success, failure) - (some / r).log1p()
+    return torch.where(none, total * failure, log_mass).to(dtype)
+
+
+def negative_guess(d: Trials, total: Tensor, z: Tensor, log_p: Tensor) -> Tensor:
+    """About the quantile, and no less than a bound on that of the rate: P(rate <= t p/q) <= t^r / G(r + 1)."""
+    p, q = d._chances()
+    mean = total * p / q
+    bound = ((log_p + (total + 1).lgamma()) / total).exp() * (p / q)
+    return torch.maximum(skewed(z, mean, mean / q, (1 + p) / q), bound)
+
+
 class NegativeBinomial(Successes, Distribution):
     """NegativeBinomial(total_count r, probs p, or logits):  mass  G(k+r) / (k! G(r)) p**k (1-p)**r,  k = 0, 1, 2, ...
 
@@ -222,18 +271,14 @@ class NegativeBinomial(Successes, Distribution):
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         rate = torch._standard_gamma(self.total_count.expand(shape), generator=generator) * self._odds()
-        return torch.poisson(rate, generator=generator)
+        return poisson(rate, generator)
 
     def _log_prob(self, x: Tensor) -> Tensor:
         seen = extremes(self.total_count)
         moderate = seen is not None and seen[0] >= 0.1 and seen[1] <= MODERATE
         if moderate and self.total_count.dtype == x.dtype == torch.float32 and x.numel() >= LONG:
             return self._in_blocks(x) if x.shape == self._batch_shape else self._log_mass_of_long_counts(x)
-        total, k = widened_if_large(self.total_count, x)
-        # any will do where k = 0; r = 0 would give inf - inf
-        r = total if seen is not None and seen[0] > 0 else torch.where(k == 0, 1.0, total)
-        log_mass = self._trials(k, total) + (k + r).lgamma() - (k + 1).lgamma() - r.lgamma()
-        return log_mass.to(torch.promote_types(x.dtype, self.total_count.dtype))
+        return log_negative_mass(self, self.total_count, x, seen)
 
     def _in_blocks(self, k: Tensor) -> Tensor:
         """`_log_mass_of_long_counts`, whose many intermediate results stay in the cache of the processor."""
@@ -268,6 +313,15 @@ class NegativeBinomial(Successes, Distribution):
     def _top(self) -> Tensor:
         return torch.where(self.probs * self.total_count > 0, torch.inf, 0.0)
 
+    def _guess(self, z: Tensor, log_p: Tensor) -> Tensor:
+        return negative_guess(self, self.total_count, z, log_p)
+
+    def _pairs(self, k: Tensor) -> Tensor:
+        return k + self.total_count
+
+    def _log_rise(self, k: Tensor) -> Tensor:
+        return ((k + self.total_count) / (k + 1) * self._chances()[0]).log()
+
     @property
     def mean(self) -> Tensor:
         return self.total_count * self._odds()
@@ -285,7 +339,7 @@ class NegativeBinomial(Successes, Distribution):
         return (gap - self._trials(self.mean, self.total_count)).to(self._given().dtype)
 
 
-class GammaPoisson(Distribution):
+class GammaPoisson(Trials, Distribution):
     """GammaPoisson(concentration a, rate b):  a Poisson count whose rate is drawn from Gamma(a, b).
 
     mass  G(k+a) / (k! G(a)) b**a / (1+b)**(k+a),  k = 0, 1, 2, ...: NegativeBinomial(a, logits=-log b).
@@ -304,28 +358,34 @@ class GammaPoisson(Distribution):
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         rate = torch._standard_gamma(self.concentration.expand(shape), generator=generator) / self.rate
-        return torch.poisson(rate, generator=generator)
+        return poisson(rate, generator)
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        return self._counts._log_prob(x)
+        return log_negative_mass(self, self.concentration, x, extremes(self.concentration))
 
-    def _cdf(self, x: Tensor) -> Tensor:
-        return self._counts._cdf(x)
+    def _chances(self) -> tuple[Tensor, Tensor]:
+        b = self.rate.to(torch.float64)
+        p = 1 / (1 + b)
+        return p, b * p
 
-    def _log_cdf(self, x: Tensor) -> Tensor:
-        return self._counts._log_cdf(x)
+    def _log_chances(self, k: Tensor | None, m: Tensor) -> tuple[Tensor, Tensor]:
+        b = self.rate.to(m.dtype)
+        return -b.log1p(), -b.reciprocal().log1p()
 
-    def _sf(self, x: Tensor) -> Tensor:
-        return self._counts._sf(x)
+    def _rest(self, k: Tensor) -> Tensor:
+        return self.concentration
 
-    def _log_sf(self, x: Tensor) -> Tensor:
-        return self._counts._log_sf(x)
+    def _top(self) -> Tensor:
+        return torch.full_like(self.rate, torch.inf)
 
-    def _icdf(self, p: Tensor) -> Tensor:
-        return self._counts._icdf(p)
+    def _guess(self, z: Tensor, log_p: Tensor) -> Tensor:
+        return negative_guess(self, self.concentration, z, log_p)
 
-    def _isf(self, q: Tensor) -> Tensor:
-        return self._counts._isf(q)
+    def _pairs(self, k: Tensor) -> Tensor:
+        return k + self.concentration
+
+    def _log_rise(self, k: Tensor) -> Tensor:
+        return ((k + self.concentration) / (k + 1) * self._chances()[0]).log()
 
     @property
     def mean(self) -> Tensor:

@@ -8,9 +8,29 @@ from torch import Tensor
 from ..special import log1mexp
 from ..values import extremes, gradient_possible
 
-__all__ = ["NEGLIGIBLE", "log_of", "log_rise", "xlog1py", "xlogy"]
+__all__ = ["NEGLIGIBLE", "log_rise", "product", "ratio", "regular", "xlog1py", "xlogy"]
 
 NEGLIGIBLE = -40.0  # exp of it is below the rounding of 1
+
+
+def regular(x: Tensor) -> bool:
+    """Whether a look shows that every entry is positive and finite, and none has lost digits to underflow."""
+    seen = extremes(x)
+    return seen is not None and seen[0] >= torch.finfo(x.dtype).tiny and seen[1] < torch.inf
+
+
+def product(x: Tensor, y: Tensor) -> tuple[Tensor, torch.dtype]:
+    """x * y, in double precision unless single is seen to hold it; and the dtype that the answer is to have."""
+    value = x * y
+    wide = value.dtype != torch.float64 and not regular(value)
+    return x.to(torch.float64) * y.to(torch.float64) if wide else value, value.dtype
+
+
+def ratio(x: Tensor, y: Tensor) -> tuple[Tensor, torch.dtype]:
+    """x / y in the same way."""
+    value = x / y
+    wide = value.dtype != torch.float64 and not regular(value)
+    return x.to(torch.float64) / y.to(torch.float64) if wide else value, value.dtype
 
 
 def xlogy(c: Tensor, x: Tensor) -> Tensor:
@@ -33,12 +53,6 @@ def xlog1py(c: Tensor, x: Tensor) -> Tensor:
         return c * (-x).log1p()
     product: Tensor = torch.special.xlog1py(c, (torch.hypot(c, x - 1) == 0).to(x.dtype) - x)
     return product
-
-
-def log_of(p: Tensor, q: Tensor) -> Tensor:
-    """log p given q = 1 - p, from whichever of the two is small."""
-    small = p < 0.5
-    return torch.where(small, torch.where(small, p, 0.5).log(), (-torch.where(small, 0.5, q)).log1p())
 
 
 def log_rise(log_t: Tensor, t: Tensor) -> Tensor:

@@ -9,17 +9,20 @@ import torch
 from torch import Tensor
 
 from ..combine.transformed import Mapped
-from ..constraints import dependent_property, greater_than_eq, positive, real
+from ..constraints import dependent_property, greater_than_eq, nonnegative, positive, real
 from ..param import Param, param
-from ..samplers import log_standard_exponential, log_uniform, moved_inside
+from ..samplers import exp_inside, log_standard_exponential, log_uniform, moved_inside
 from ..special import lgamma1p
 from ..transforms import AffineTransform, ExpTransform, PowerTransform, Transform
-from .edges import log_rise
+from ..values import lowest
+from .counting import widened
+from .edges import log_rise, ratio, regular, xlogy
 from .gamma import Exponential
 from .hazard import Hazard
 
 __all__ = ["Gumbel", "Pareto", "Weibull"]
 
+HEAVY = 0.5  # for smaller exponents draws may overflow, and their logs need more digits than they have
 EULER = 0.5772156649015329
 LOG_LOG_2 = math.log(math.log(2))
 
@@ -83,19 +86,19 @@ class Gumbel(Mapped):
         return self.loc - LOG_LOG_2 * self.scale
 
     @property
-    def stddev(self) -> Tensor:
-        return (math.pi / math.sqrt(6)) * self.scale
-
-    @property
     def variance(self) -> Tensor:
         return (math.pi**2 / 6) * self.scale.square()
+
+    @property
+    def stddev(self) -> Tensor:
+        return (math.pi / math.sqrt(6)) * self.scale
 
     def entropy(self) -> Tensor:
         return 1 + EULER + self.scale.log()
 
 
 class Weibull(Hazard, Mapped):
-    """Weibull(scale s, concentration k):  density  k / s * r**(k-1) * exp(-r**k)  for r = x / s,  x > 0.
+    """Weibull(scale s, concentration k):  density  k / s * r**(k-1) * exp(-r**k)  for r = x / s,  x >= 0.
 
     >>> Weibull(2.0, 1.0).mean
     tensor(2.)
@@ -103,7 +106,7 @@ class Weibull(Hazard, Mapped):
 
     scale: Param = param(positive)
     concentration: Param = param(positive)
-    support = positive
+    support = nonnegative
 
     @property
     def base_dist(self) -> Exponential:
@@ -114,22 +117,49 @@ class Weibull(Hazard, Mapped):
         return [PowerTransform(self.concentration.reciprocal()), AffineTransform(0.0, self.scale)]
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        if lowest(self.concentration) < HEAVY:
+            k = self.concentration.to(torch.float64)
+            return exp_inside(self.scale.log() + log_standard_exponential(shape, k, generator) / k, self.scale)
         noise = log_standard_exponential(shape, self.scale, generator)
         draws = self.scale * (noise / self.concentration).exp()
         return moved_inside(draws, torch.finfo(draws.dtype).tiny)
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        k, r = self.concentration, x / self.scale
-        return torch.xlogy(k - 1, r) + (k / self.scale).log() - r.pow(k)
+        s, k = self.scale, self.concentration
+        r = x / s
+        if regular(r):
+            return torch.addcmul((k / s).log(), k - 1, r.log()) - r.pow(k)
+        dtype = r.dtype
+        s, k, x = widened(s, k, x)
+        r = x / s
+        inner = torch.where(r == torch.inf, 1.0, r)
+        value = xlogy(k - 1, inner) + (k / s).log() - inner.pow(k)
+        return torch.where(r == torch.inf, -torch.inf, value).to(dtype)
 
     def _hazard(self, x: Tensor) -> Tensor:
-        return (x / self.scale).pow(self.concentration)
+        r, dtype = ratio(x, self.scale)
+        return r.pow(self.concentration).to(dtype)
 
     def _at_hazard(self, h: Tensor) -> Tensor:
-        return self.scale * h.pow(self.concentration.reciprocal())
+        power = h.pow(self.concentration.to(torch.promote_types(h.dtype, self.concentration.dtype)).reciprocal())
+        if power.dtype == torch.float64 or regular(power):
+            return self.scale * power
+        s, k, wide = widened(self.scale, self.concentration, h)
+        return (s * wide.pow(k.reciprocal())).to(power.dtype)
+
+    def _fine(self, p: Tensor) -> Tensor:
+        """In double precision where 1/k is not seen to be small: by that the power multiplies the rounding of H."""
+        return p if lowest(self.concentration) > 0.1 else p.to(torch.float64)
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return super()._icdf(self._fine(p)).to(torch.promote_types(p.dtype, self.scale.dtype))
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return super()._isf(self._fine(q)).to(torch.promote_types(q.dtype, self.scale.dtype))
 
     def _log_cdf(self, x: Tensor) -> Tensor:
-        return log_rise(self.concentration * (x / self.scale).log(), self._hazard(x))
+        r, dtype = ratio(x, self.scale)
+        return log_rise(self.concentration * r.log(), r.pow(self.concentration)).to(dtype)
 
     @property
     def mean(self) -> Tensor:
@@ -143,9 +173,8 @@ class Weibull(Hazard, Mapped):
 
     @property
     def mode(self) -> Tensor:
-        """Nan for concentrations up to one, where the density grows towards 0, which is outside the support."""
         k = self.concentration
-        return torch.where(k > 1, self.scale * ((k - 1) / k).clamp(min=0).pow(k.reciprocal()), torch.nan)
+        return self.scale * ((k - 1) / k).clamp(min=0).pow(k.reciprocal())
 
     def entropy(self) -> Tensor:
         k = self.concentration
@@ -175,16 +204,26 @@ class Pareto(Hazard, Mapped):
         return [ExpTransform(), AffineTransform(0.0, self.scale)]
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        if lowest(self.alpha) < HEAVY:
+            a = self.alpha.to(torch.float64)
+            draws = exp_inside(self.scale.log() - log_uniform(shape, a, generator) / a, self.scale)
+            return moved_inside(draws, self.scale.detach())
         return self.scale * (log_uniform(shape, self.alpha, generator).neg_() / self.alpha).exp()
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        return torch.addcmul((self.alpha / x).log(), self.alpha, (x / self.scale).log(), value=-1)
+        a, (r, dtype) = self.alpha, ratio(x, self.scale)
+        return torch.addcmul((a / self.scale).log(), a + 1, r.log(), value=-1).to(dtype)
 
     def _hazard(self, x: Tensor) -> Tensor:
-        return self.alpha * ((x - self.scale) / self.scale).log1p()  # x / s is too near 1 close to the edge
+        excess, dtype = ratio(x - self.scale, self.scale)  # x / s is too near 1 close to the edge
+        return (self.alpha * excess.log1p()).to(dtype)
 
     def _at_hazard(self, h: Tensor) -> Tensor:
-        return self.scale * (h / self.alpha).exp()
+        rise = h / self.alpha
+        power = rise.exp()
+        if power.dtype == torch.float64 or regular(power):
+            return self.scale * power
+        return (self.scale * rise.to(torch.float64).exp()).to(power.dtype)
 
     @property
     def mean(self) -> Tensor:

@@ -10,13 +10,20 @@ from torch import Tensor
 from ..constraints import dependent_property, greater_than_eq, integer, integer_interval, nonnegative_integer, positive
 from ..distribution import Distribution
 from ..param import Param, param
-from ..samplers import log_standard_gamma
+from ..samplers import binomial, log_standard_gamma
 from ..shapes import broadcast_shapes
-from ..special import log_beta
+from ..special import log1mexp
+from ..special.binomial import log_count_share
 from ..tables import listed
 from .counting import log_masses, widened
+from .trials import slack_of_level
 
 __all__ = ["BetaBinomial", "DiscreteUniform"]
+
+
+def _cut(level: Tensor, sign: int) -> Tensor:
+    """`level` in double precision, moved by its rounding, so that the quantile of a rounded cdf(k) is k."""
+    return level.to(torch.float64) * (1 + sign * 2 * torch.finfo(level.dtype).eps)
 
 
 class DiscreteUniform(Distribution):
@@ -48,23 +55,17 @@ class DiscreteUniform(Distribution):
     def _log_prob(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x, dtype=self.low.dtype) - self._size.log()
 
-    def _steps(self, x: Tensor) -> Tensor:
-        """How many values are at most x."""
-        return torch.minimum((x.floor() - self.low + 1).clamp(min=0), self._size)
-
     def _cdf(self, x: Tensor) -> Tensor:
-        return self._steps(x) / self._size
+        return torch.minimum((x.floor() - self.low + 1).clamp(min=0), self._size) / self._size
 
     def _sf(self, x: Tensor) -> Tensor:
-        return (self._size - self._steps(x)) / self._size
+        return torch.minimum((self.high - x.floor()).clamp(min=0), self._size) / self._size
 
     def _icdf(self, p: Tensor) -> Tensor:
-        slack = 8 * torch.finfo(p.dtype).eps  # so that the quantile of a rounded cdf(k) is k
-        return self.low + ((p * self._size * (1 - slack)).ceil() - 1).clamp(min=0)
+        return (self.low + ((_cut(p, -1) * self._size).ceil() - 1).clamp(min=0)).to(p.dtype)
 
     def _isf(self, q: Tensor) -> Tensor:
-        slack = 8 * torch.finfo(q.dtype).eps
-        return torch.maximum(self.high - (q * self._size * (1 + slack)).floor(), self.low)
+        return torch.maximum(self.high - (_cut(q, 1) * self._size).floor(), self.low).to(q.dtype)
 
     @property
     def mean(self) -> Tensor:
@@ -90,6 +91,12 @@ class DiscreteUniform(Distribution):
         return values.long()
 
 
+def _nearer(log_tail: Tensor, log_other: Tensor) -> Tensor:
+    """The log of a tail; where the other is less, from that."""
+    less = log_other < log_tail
+    return torch.where(less, log1mexp(torch.where(less, log_other, -1.0)), log_tail)
+
+
 class BetaBinomial(Distribution):
     """BetaBinomial(concentration1 a, concentration0 b, total_count n):  a binomial count with p from Beta(a, b).
 
@@ -111,12 +118,13 @@ class BetaBinomial(Distribution):
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         one, zero = (log_standard_gamma(c.expand(shape), generator) for c in (self.concentration1, self.concentration0))
-        return torch.binomial(self.total_count.expand(shape), (one - zero).sigmoid(), generator=generator)
+        return binomial(self.total_count.expand(shape), (one - zero).sigmoid(), generator)
 
     def _log_prob(self, x: Tensor) -> Tensor:
         a, b, n, k = widened(self.concentration1, self.concentration0, self.total_count, x)
-        choices = -(n + 1).log() - log_beta(k + 1, n - k + 1)
-        log_mass = choices + log_beta(k + a, n - k + b) - log_beta(a, b)
+        total = a + b
+        parts = log_count_share(a, k, total, n) + log_count_share(b, n - k, total, n)
+        log_mass = parts - log_count_share(total, n, total, n)
         return log_mass.to(torch.promote_types(x.dtype, self.total_count.dtype))
 
     def _look_up(self, x: Tensor, table: Tensor, below: float, above: float) -> Tensor:
@@ -125,36 +133,45 @@ class BetaBinomial(Distribution):
         k, n = x.floor().expand(shape), self.total_count
         index = torch.minimum(k.clamp(min=0), n).long()
         picked = table.movedim(0, -1).expand((*shape, len(table))).gather(-1, index.unsqueeze(-1)).squeeze(-1)
-        return torch.where(k < 0, below, torch.where(k >= n, above + 0 * n, picked))
+        return torch.where(k < 0, below, torch.where(k >= n, above + 0 * n, picked)).to(x.dtype)
 
     def _cdf(self, x: Tensor) -> Tensor:
-        return self._look_up(x, log_masses(self).exp().cumsum(0), 0.0, 1.0)
+        return self._look_up(x, self._log_masses().exp().cumsum(0), 0.0, 1.0)
 
     def _log_cdf(self, x: Tensor) -> Tensor:
         return self._look_up(x, self._log_below(), -torch.inf, 0.0)
 
     def _sf(self, x: Tensor) -> Tensor:
-        return self._log_sf(x).exp()
+        return self._look_up(x, self._log_above().exp(), 1.0, 0.0)
 
     def _log_sf(self, x: Tensor) -> Tensor:
         return self._look_up(x, self._log_above(), 0.0, -torch.inf)
 
+    def _log_masses(self) -> Tensor:
+        return log_masses(self.to(torch.float64))
+
     def _log_below(self) -> Tensor:
-        return log_masses(self).logcumsumexp(0)
+        """log P(X <= k), where it is near 0 from the other tail."""
+        return _nearer(self._log_masses().logcumsumexp(0), self._sums_above())
 
     def _log_above(self) -> Tensor:
+        """log P(X > k), likewise."""
+        return _nearer(self._sums_above(), self._log_masses().logcumsumexp(0))
+
+    def _sums_above(self) -> Tensor:
         """log P(X > k), added up from the far end."""
-        upward = log_masses(self).flip(0).logcumsumexp(0).flip(0)
+        upward = self._log_masses().flip(0).logcumsumexp(0).flip(0)
         return torch.cat([upward[1:], torch.full_like(upward[:1], -torch.inf)])
 
     def _icdf(self, p: Tensor) -> Tensor:
-        slack = 8 * torch.finfo(p.dtype).eps  # so that the quantile of a rounded cdf(k) is k
-        below = self._log_below().movedim(0, -1)[..., :-1] < (p.log() - slack).unsqueeze(-1)
+        log_p = p.to(torch.float64).log()
+        reached = (log_p - slack_of_level(p, log_p)).unsqueeze(-1)
+        below = self._log_below().movedim(0, -1)[..., :-1] < reached
         return torch.minimum(below.sum(-1).to(p.dtype), self.total_count)
 
     def _isf(self, q: Tensor) -> Tensor:
-        slack = 8 * torch.finfo(q.dtype).eps
-        above = self._log_above().movedim(0, -1) > (q.log() + slack).unsqueeze(-1)
+        log_q = q.to(torch.float64).log()
+        above = self._log_above().movedim(0, -1) > (log_q + slack_of_level(q, log_q)).unsqueeze(-1)
         return torch.minimum(above.sum(-1).to(q.dtype), self.total_count)
 
     @property

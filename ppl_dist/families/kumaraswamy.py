@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -11,11 +13,15 @@ from ..param import Param, param
 from ..samplers import moved_inside, standard_uniform
 from ..special import log1mexp, log_beta
 from ..transforms import AffineTransform, ExpTransform, PowerTransform, Transform
+from ..values import highest
 from .edges import NEGLIGIBLE, log_rise, xlogy
 from .extreme import EULER
 from .gamma import Exponential
 
 __all__ = ["Kumaraswamy"]
+
+FEW = 16.0
+LOG_2 = math.log(2.0)
 
 
 class Kumaraswamy(Mapped):
@@ -39,18 +45,30 @@ class Kumaraswamy(Mapped):
         return [*below, PowerTransform(self.concentration1.reciprocal())]
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        draws = self._at_log_sf(standard_uniform(shape, self.concentration0, generator).log_())
+        log_q = standard_uniform(shape, self.concentration0, generator).log_()
+        draws = (-(log_q / self.concentration0).expm1()).pow(self.concentration1.reciprocal())
         facts = torch.finfo(draws.dtype)
         return moved_inside(draws, facts.tiny, 1 - facts.eps / 2)
 
     def _at_log_sf(self, log_q: Tensor) -> Tensor:
-        return (-(log_q / self.concentration0).expm1()).pow(self.concentration1.reciprocal())
+        """x with P(X > x) = q, from x**a or, near 1, from 1 - x**a: a small a makes the most of either's rounding."""
+        log_rest, root = log_q / self.concentration0, self.concentration1.reciprocal()
+        near = log_rest < -LOG_2
+        far = -torch.where(near, -LOG_2, log_rest).expm1()
+        rest = torch.where(near, log_rest, -1.0).exp()
+        return torch.where(near, ((-rest).log1p() * root).exp(), far.pow(root))
 
     def _log_prob(self, x: Tensor) -> Tensor:
         a, b = self.concentration1, self.concentration0
-        low = x < 0.5  # above, x**a may round to 1; at 0 only the power has a derivative
-        rest = torch.where(low, 1 - x.pow(a), -(a * torch.where(low, 1.0, x).log()).expm1())
-        return xlogy(a - 1, x) + xlogy(b - 1, rest) + (a * b).log()
+        power = x.pow(a)
+        low = power < 0.5  # above, it may round to 1; at 0 only the power has a derivative
+        rest = torch.where(low, 1 - power, -(a * torch.where(low, 0.5, x).log()).expm1())
+        if highest(b) < FEW:
+            fall = xlogy(b - 1, rest)
+        else:  # the rounding of 1 - x**a times b would be seen
+            below = (b - 1) * (-torch.where(low, power, 0.0)).log1p()
+            fall = torch.where(low, below, xlogy(b - 1, torch.where(low, 0.5, rest)))
+        return xlogy(a - 1, x) + fall + (a * b).log()
 
     def _log_sf(self, x: Tensor) -> Tensor:
         return self.concentration0 * log1mexp(self.concentration1 * x.log())

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from ..samplers import log_standard_exponential, unit_uniform
+from ..special.logistic import expit
 from .symmetric import SymmetricLocationScale
 
 __all__ = ["Laplace", "Logistic"]
@@ -74,7 +75,7 @@ class Logistic(SymmetricLocationScale):
         return logsigmoid(z) + logsigmoid(-z) - self.scale.log()
 
     def _standard_cdf(self, z: Tensor) -> Tensor:
-        return z.sigmoid()
+        return expit(z)
 
     def _standard_log_cdf(self, z: Tensor) -> Tensor:
         return logsigmoid(z)

@@ -85,12 +85,12 @@ class LowRankMultivariateNormal(Distribution):
         return self.loc
 
     @property
-    def mode(self) -> Tensor:
-        return self.loc
-
-    @property
     def variance(self) -> Tensor:
         return self.cov_factor.square().sum(-1) + self.cov_diag
+
+    @property
+    def mode(self) -> Tensor:
+        return self.loc
 
     @property
     def covariance_matrix(self) -> Tensor:

@@ -13,9 +13,10 @@ from ..distribution import Distribution
 from ..param import Param, param
 from ..samplers import log_standard_gamma
 from ..special import log_beta
-from ..values import lowest
+from ..special.binomial import log_count_share, poisson_surprise
+from ..values import highest, lowest
 from .categorical import Categories, inverted
-from .counting import expected_log_factorials, log_masses, unit_vectors, widened, widened_if_large
+from .counting import expected_log_factorials, log_masses, plain_precision, unit_vectors, widened
 from .counts import Binomial
 from .finite import BetaBinomial
 
@@ -72,7 +73,7 @@ def _split(total_count: Tensor, weights: Tensor, shape: torch.Size, generator: t
     """Split the categories in halves, and the count between them, again and again: log2 K binomial draws."""
     k = shape[-1]
     depth = (k - 1).bit_length()
-    masses = [pad(weights, (0, 2**depth - k))]
+    masses = [pad(weights.to(torch.float64), (0, 2**depth - k))]  # what a share near 1 leaves keeps its digits
     for _ in range(depth):
         masses.append(_pairs(masses[-1]).sum(-1))
     counts = total_count.expand(shape[:-1]).unsqueeze(-1)
@@ -80,7 +81,7 @@ def _split(total_count: Tensor, weights: Tensor, shape: torch.Size, generator: t
         pair = _pairs(mass)
         both = pair.sum(-1)
         share = torch.where(both > 0, pair[..., 0] / torch.where(both > 0, both, 1.0), 0.0).expand(counts.shape)
-        left = torch.binomial(counts, share, generator=generator)
+        left = torch.binomial(counts.to(torch.float64), share, generator=generator).to(counts.dtype)
         counts = torch.stack([left, counts - left], -1).flatten(-2)
     return counts[..., :k]
 
@@ -90,6 +91,18 @@ def _log_powers(x: Tensor, given: Tensor, is_log: bool) -> Tensor:
     if lowest(given) > (-torch.inf if is_log else 0):
         return x * (given if is_log else given.log())
     return x * torch.where(x == 0, 0.0, given) if is_log else torch.xlogy(x, given + (x == 0))
+
+
+def _log_mass(n: Tensor, x: Tensor, given: Tensor, is_log: bool) -> Tensor:
+    """log of n! prod_k p_k**x_k / x_k! as a quotient of Poisson masses of the means n p_k.
+
+    Each of them knows its mean, so that the rounding of p, which in x log p is multiplied by x, is by x - n p alone.
+    """
+    every = n.unsqueeze(-1)
+    p, safe = (given.exp() if is_log else given), torch.where(x == 0, 0.5, given)
+    parts = poisson_surprise(x, every, p, safe if is_log else safe.log(), x - every * p)
+    nothing = torch.zeros_like(n)
+    return poisson_surprise(n, n, torch.ones_like(n), nothing, nothing) - parts.sum(-1)
 
 
 class Multinomial(Categories, Counting):
@@ -108,10 +121,15 @@ class Multinomial(Categories, Counting):
         return draw_counts(self.total_count, self.probs, shape, generator)
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        dtype = torch.promote_types(x.dtype, self.total_count.dtype)
-        n, x = widened_if_large(self.total_count, x)
-        terms = _log_powers(x, self._given(), "logits" in self.__dict__)
-        log_mass = (n + 1).lgamma() + (terms - (x + 1).lgamma()).sum(-1)
+        n, is_log = self.total_count, "logits" in self.__dict__
+        dtype = torch.promote_types(x.dtype, n.dtype)
+        if plain_precision(dtype, highest(n)) == dtype:
+            n, x = n.to(dtype), x.to(dtype)
+            terms = _log_powers(x, self._given(), is_log)
+            log_mass = (n + 1).lgamma() + (terms - (x + 1).lgamma()).sum(-1)
+        else:
+            n, x = widened(n, x)
+            log_mass = _log_mass(n, x, self._given().to(torch.float64), is_log)
         # the constraint, as torch has it, lets smaller sums through; they have no mass
         return torch.where(x.sum(-1) == n, log_mass, -torch.inf).to(dtype)
 
@@ -200,7 +218,9 @@ class DirichletMultinomial(Distribution):
     def _log_prob(self, x: Tensor) -> Tensor:
         dtype = torch.promote_types(x.dtype, self.total_count.dtype)
         a, n, x = widened(self.concentration, self.total_count, x)
-        log_mass = self._normalizer(a) + _log_share(a, x).sum(-1)
+        total, every = a.sum(-1), n.unsqueeze(-1)
+        parts = log_count_share(a, x, total.unsqueeze(-1), every).sum(-1)
+        log_mass = parts - log_count_share(total, n, total, n)
         return torch.where(x.sum(-1) == n, log_mass, -torch.inf).to(dtype)
 
     @property

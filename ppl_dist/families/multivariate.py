@@ -48,12 +48,12 @@ class MultivariateNormal(Distribution):
         return self.loc
 
     @property
-    def mode(self) -> Tensor:
-        return self.loc
-
-    @property
     def variance(self) -> Tensor:
         return self.scale_tril.square().sum(-1)
+
+    @property
+    def mode(self) -> Tensor:
+        return self.loc
 
     def entropy(self) -> Tensor:
         half_log_det = matrices.log_diagonal_sum(unexpanded(self.scale_tril, 2))

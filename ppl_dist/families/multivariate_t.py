@@ -10,8 +10,9 @@ from torch import Tensor
 from ..constraints import lower_cholesky, positive, real_vector
 from ..distribution import Distribution
 from ..param import Param, param
-from ..samplers import log_standard_gamma, standard_normal
+from ..samplers import log_standard_gamma, standard_normal, stretched
 from ..special import digamma_error, lgamma_rise
+from ..values import highest
 from .matrices import apply, covariance_of, log_diagonal_sum, precision_of, squared_distance
 
 __all__ = ["MultivariateStudentT"]
@@ -45,14 +46,23 @@ class MultivariateStudentT(Distribution):
         a = self._half_df.expand(shape[:-1])
         # in logs, as the gamma draw underflows for small df
         log_ratio = a.log() - log_standard_gamma(a, generator)
-        most = 0.9 * math.log(torch.finfo(a.dtype).max)
-        return self.loc + gap * (0.5 * log_ratio).clamp(max=most).exp().unsqueeze(-1)
+        return self.loc + stretched(gap, 0.5 * log_ratio.unsqueeze(-1))
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        a, n = self._half_df, x.shape[-1]
-        distance = squared_distance(self.scale_tril, x - self.loc)
-        tail = (a + 0.5 * n) * (distance / (2 * a)).log1p()
+        tail = (self._half_df + 0.5 * x.shape[-1]) * self._log_square(x - self.loc)
         return self._log_constant() - log_diagonal_sum(self.scale_tril) - tail
+
+    def _log_square(self, gap: Tensor) -> Tensor:
+        """log(1 + |z|**2/v), also where the square is no number: there the one is nothing beside it."""
+        df = 2 * self._half_df
+        square = squared_distance(self.scale_tril, gap) / df
+        if highest(square) < torch.inf:
+            return square.log1p()
+        beyond = ~(square < torch.inf)
+        unit = torch.where(beyond, gap.abs().amax(-1), 1.0)
+        square = squared_distance(self.scale_tril, gap / unit.unsqueeze(-1)) / df
+        far = 2 * unit.log() + torch.where(beyond, square, 1.0).log()
+        return torch.where(beyond, far, torch.where(beyond, 0.0, square).log1p())
 
     def _log_constant(self) -> Tensor:
         """log G(a + n/2) / G(a) / (2 pi a)**(n/2) for a = df / 2."""

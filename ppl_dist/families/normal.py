@@ -12,10 +12,11 @@ from ..combine.transformed import Folded, TransformedDistribution
 from ..constraints import positive, real
 from ..exp_family import ExponentialFamily
 from ..param import Param, param
-from ..samplers import standard_normal
+from ..samplers import exp_inside, standard_normal
 from ..special import log_ndtr, log_ndtr_between, ndtr, ndtri, ndtri_exp
+from ..special.elementary import log_share
 from ..transforms import ExpTransform
-from .edges import log_of
+from ..values import extremes, highest, lowest
 from .symmetric import SymmetricLocationScale
 
 __all__ = ["HalfNormal", "LogNormal", "Normal"]
@@ -24,6 +25,9 @@ HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 HALF_LOG_HALF_PI = 0.5 * math.log(math.pi / 2)
 LOG_2 = math.log(2)
 SQRT_2 = math.sqrt(2)
+SAFE = 85.0  # up to here logs have exponentials that are floats, in single precision too
+_NARROW, _WIDE = 0.01, 16.0  # scales of a logarithm
+_FLAT = 1e-10  # so near to 0, in units of the scale, the density does not change
 UPPER_QUARTILE = 0.6744897501960817  # of the standard normal distribution
 
 
@@ -120,13 +124,19 @@ class LogNormal(TransformedDistribution):
         return Normal(self.loc, self.scale, validate_args=False)
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        return torch.addcmul(self.loc, self.scale, standard_normal(shape, self.loc, generator)).exp()
+        return self._risen(torch.addcmul(self.loc, self.scale, standard_normal(shape, self.loc, generator)))
+
+    def _risen(self, log_x: Tensor) -> Tensor:
+        """exp, at the ends of the floats where the draw is beyond them."""
+        seen = extremes(self.loc)
+        reach = torch.inf if seen is None else max(-seen[0], seen[1]) + 7 * highest(self.scale)
+        return log_x.exp() if reach < SAFE else exp_inside(log_x.clone(), log_x)
 
     def rsample_and_log_prob(
         self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         log_x, log_prob = _draw_and_log_prob(self.loc, self.scale, self._extended_shape(sample_shape), generator)
-        return log_x.exp(), log_prob - log_x
+        return self._risen(log_x), log_prob - log_x
 
     def _log_prob(self, x: Tensor) -> Tensor:
         log_x = x.log()
@@ -134,30 +144,43 @@ class LogNormal(TransformedDistribution):
         return torch.addcmul(torch.rsub(self.scale.log(), -HALF_LOG_2PI), z, z, value=-0.5) - log_x
 
     def _z(self, x: Tensor) -> Tensor:
+        m, s = self.loc, self.scale
+        if lowest(s) < _NARROW:  # a narrow law sees far into the rounding of log x
+            x, m, s = (v.to(torch.float64) for v in (x, m, s))
         inside = x > 0  # at 0 the answer is a constant: the derivatives of log would be 0 * inf
-        return torch.where(inside, (torch.where(inside, x, 1.0).log() - self.loc) / self.scale, -torch.inf)
+        return torch.where(inside, (torch.where(inside, x, 1.0).log() - m) / s, -torch.inf)
 
     def _cdf(self, x: Tensor) -> Tensor:
-        return ndtr(self._z(x))
+        return ndtr(self._z(x)).to(x.dtype)
 
     def _log_cdf(self, x: Tensor) -> Tensor:
-        return log_ndtr(self._z(x))
+        return log_ndtr(self._z(x)).to(x.dtype)
 
     def _sf(self, x: Tensor) -> Tensor:
-        return ndtr(-self._z(x))
+        return ndtr(-self._z(x)).to(x.dtype)
 
     def _log_sf(self, x: Tensor) -> Tensor:
-        return log_ndtr(-self._z(x))
+        return log_ndtr(-self._z(x)).to(x.dtype)
 
     def _icdf(self, p: Tensor) -> Tensor:
-        return (self.loc + self.scale * ndtri(p)).exp()
+        return self._quantile(p, 1)
 
     def _isf(self, q: Tensor) -> Tensor:
-        return (self.loc - self.scale * ndtri(q)).exp()
+        return self._quantile(q, -1)
+
+    def _quantile(self, level: Tensor, sign: int) -> Tensor:
+        m, s, wide = self.loc, self.scale, level
+        if highest(s) > _WIDE:  # a wide law multiplies the rounding of z
+            m, s, wide = (v.to(torch.float64) for v in (m, s, wide))
+        return torch.addcmul(m, s, ndtri(wide), value=sign).exp().to(level.dtype)
 
     @property
     def mean(self) -> Tensor:
         return (self.loc + 0.5 * self.scale.square()).exp()
+
+    @property
+    def median(self) -> Tensor:
+        return self.loc.exp()
 
     @property
     def variance(self) -> Tensor:
@@ -166,11 +189,7 @@ class LogNormal(TransformedDistribution):
 
     @property
     def mode(self) -> Tensor:
-        return (self.loc - self.scale.square()).exp()
-
-    @property
-    def median(self) -> Tensor:
-        return self.loc.exp()
+        return torch.exp(self.loc - self.scale.square())
 
     def entropy(self) -> Tensor:
         return 0.5 + HALF_LOG_2PI + self.scale.log() + self.loc
@@ -200,7 +219,10 @@ class HalfNormal(Folded):
         return torch.erf(x / (SQRT_2 * self.scale))
 
     def _log_cdf(self, x: Tensor) -> Tensor:
-        return log_of(self._cdf(x), self._sf(x))
+        flat = x < _FLAT * self.scale  # where x / s may underflow
+        inner = torch.where(flat, self.scale, x)
+        near = torch.where(flat, x, 1.0).log() - (self.scale.log() + HALF_LOG_HALF_PI)
+        return torch.where(flat, near, log_share(self._cdf(inner), self._sf(inner)))
 
     def _sf(self, x: Tensor) -> Tensor:
         return 2 * ndtr(-x / self.scale)

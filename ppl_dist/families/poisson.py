@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -10,11 +11,24 @@ from torch import Tensor
 from ..constraints import nonnegative, nonnegative_integer
 from ..exp_family import ExponentialFamily
 from ..param import Param, param
-from ..shapes import broadcast_shapes
-from ..special import gammainc, gammaincc, log_gammainc, log_gammaincc
+from ..samplers import poisson
+from ..special import deviance, gammainc, gammaincc, log_gammainc, log_gammaincc
+from ..special.gamma import log_density, log_tails
+from ..values import highest
+from .counting import widened
 
 __all__ = ["Poisson"]
 
+# Up to such a rate, or up to such a log k!, the rounding of the terms is one of the answer: a term is large only where
+# no other cancels it.
+PLAIN = {torch.float32: (12.0, 32.0), torch.float64: (150.0, 500.0)}
+FEW = 32.0
+SLACK = 8  # roundings that a given probability may be off by, so that the quantile of a rounded cdf(k) is k
+INEXACT = 2e-12  # relative error of a tail; neighbouring counts differ by 1 / sqrt(r) of it
+MARGIN = 0.02  # of a count, for what is lost on the way to it
+EXACT = 1e7  # up to here single precision knows k + 1 from k
+SMALLEST = 1e-320
+NEWTON = 7
 # the entropy beyond log(2 pi e r)/2, by powers of 1/r
 ENTROPY_SERIES = (-1 / 12, -1 / 24, -19 / 360, -9 / 80, -863 / 2520, -1375 / 1008)
 
@@ -22,6 +36,46 @@ ENTROPY_SERIES = (-1 / 12, -1 / 24, -19 / 360, -9 / 80, -863 / 2520, -1375 / 100
 def _finite(k: Tensor) -> Tensor:
     """A count at which the incomplete gamma function is defined; at infinity it would be nan, guarded by the laws."""
     return k.clamp(min=0, max=1e30)
+
+
+def _log_mass(x: Tensor, r: Tensor) -> Tensor:
+    """The log mass at the count x: term by term, or where its terms are not seen to be small, by Loader's form."""
+    k = x if x.is_floating_point() else x.to(r.dtype)  # lgamma of an integer tensor is in the default precision
+    log_factorial = torch.lgamma(k + 1)
+    most, largest = PLAIN.get(torch.promote_types(k.dtype, r.dtype), (0.0, 0.0))
+    if highest(r) <= most or highest(log_factorial) <= largest:
+        return _plain_log_mass(k, r, log_factorial)
+    if r.dtype != torch.float64 or k.dtype != torch.float64:
+        return _log_mass(*widened(x, r)).to(torch.promote_types(k.dtype, r.dtype))
+    few = k < FEW
+    small = torch.where(few, k, 0.0)
+    large, wide = torch.where(few, FEW, k), torch.where(few, FEW, r)
+    return torch.where(few, _plain_log_mass(small, r, torch.lgamma(small + 1)), log_density(large, wide) - large.log())
+
+
+def _plain_log_mass(k: Tensor, r: Tensor, log_factorial: Tensor) -> Tensor:
+    # at k = 0 the log is multiplied by zero: take it at r + 1, where its derivative is finite too
+    return torch.xlogy(k, r + (k == 0)) - r - log_factorial
+
+
+def _near_quantile(r: Tensor, p: Tensor, q: Tensor) -> Tensor:
+    """u such that the smallest count k with P(X <= k) >= p, q = 1 - p, is u or u - 1, rounded up.
+
+    For g(u)**2 = 2 (u log(u/r) + r - u), g of the sign of u - r, and every count k,
+    Phi(g(k)) <= P(X <= k) <= Phi(g(k + 1)): Short (2013), "Improved inequalities for the Poisson and binomial
+    distribution and upper tail quantile functions", theorem 2. So u solves g(u) = z for the normal quantile z.
+    """
+    z = torch.where(p < q, torch.special.ndtri(p.clamp(min=SMALLEST)), -torch.special.ndtri(q.clamp(min=SMALLEST)))
+    r = r.clamp(min=SMALLEST)
+    # Newton's method in v = u/r on v log v + 1 - v = s**2/2, convex: from the far side it does not overshoot
+    s = z / r.sqrt()
+    start = 1 + s + s * s / 6
+    v = start.clamp(min=1e-8)
+    for _ in range(NEWTON):
+        slope = v.log()
+        v = (v - ((deviance(v, torch.ones_like(v)) - 0.5 * s * s) / slope)).clamp(min=1e-300)
+    v = torch.where(s.abs() < 1e-3, start - s**3 / 72, v)
+    return torch.where(s <= -math.sqrt(2), 0.0, r * v)
 
 
 class Poisson(ExponentialFamily):
@@ -35,56 +89,51 @@ class Poisson(ExponentialFamily):
     support = nonnegative_integer
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        return torch.poisson(self.rate.expand(shape), generator=generator)
+        return poisson(self.rate.expand(shape), generator)
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        r = self.rate
-        if not x.is_floating_point():  # lgamma of an integer tensor is in the default precision, whatever the rate's
-            x = x.to(r.dtype)
-        # at x = 0 the log is multiplied by zero: take it at r + 1, where its derivative is finite too
-        return torch.xlogy(x, r + (x == 0)) - r - torch.lgamma(x + 1)
+        return _log_mass(x, self.rate)
+
+    def _tail(self, tail: Callable[[Tensor, Tensor], Tensor], x: Tensor, below: float) -> Tensor:
+        k, r = x.floor(), self.rate
+        if highest(k) > EXACT:
+            k, r = widened(k, r)
+        value = torch.where(k < 0, below, tail(_finite(k) + 1, r))
+        return value.to(torch.promote_types(x.dtype, self.rate.dtype))
 
     def _cdf(self, x: Tensor) -> Tensor:
-        k = x.floor()
-        return torch.where(k < 0, 0.0, gammaincc(_finite(k) + 1, self.rate))
+        return self._tail(gammaincc, x, 0.0)
 
     def _log_cdf(self, x: Tensor) -> Tensor:
-        k = x.floor()
-        return torch.where(k < 0, -torch.inf, log_gammaincc(_finite(k) + 1, self.rate))
+        return self._tail(log_gammaincc, x, -torch.inf)
 
     def _sf(self, x: Tensor) -> Tensor:
-        k = x.floor()
-        return torch.where(k < 0, 1.0, gammainc(_finite(k) + 1, self.rate))
+        return self._tail(gammainc, x, 1.0)
 
     def _log_sf(self, x: Tensor) -> Tensor:
-        k = x.floor()
-        return torch.where(k < 0, 0.0, log_gammainc(_finite(k) + 1, self.rate))
+        return self._tail(log_gammainc, x, 0.0)
 
     def _icdf(self, p: Tensor) -> Tensor:
-        return self._quantile(p.log(), (-p).log1p(), upper=False)
+        given, slack = p.detach().to(torch.float64), SLACK * torch.finfo(p.dtype).eps * p.detach()
+        return self._quantile(given - slack, 1 - given + slack, p == 1).to(p.dtype)
 
     def _isf(self, q: Tensor) -> Tensor:
-        return self._quantile((-q).log1p(), q.log(), upper=True)
+        given, slack = q.detach().to(torch.float64), SLACK * torch.finfo(q.dtype).eps * q.detach()
+        return self._quantile(1 - given - slack, given + slack, q == 0).to(q.dtype)
 
-    def _quantile(self, log_p: Tensor, log_q: Tensor, *, upper: bool) -> Tensor:
-        """The smallest k with log cdf >= log_p, or with log sf <= log_q when `upper`.
+    def _quantile(self, p: Tensor, q: Tensor, unbounded: Tensor) -> Tensor:
+        """The smallest k with cdf at least p, or a survival function of at most q where that is the smaller.
 
-        Bisection between the bounds of Bernstein's inequality: P(X >= r + sqrt(2 r t) + t/3) <= exp(-t), and
-        P(X <= r - sqrt(2 r t)) <= exp(-t).
+        One of two counts, by the theorem behind `_near_quantile`; its rounding adds a third.
         """
-        shape = broadcast_shapes([log_p.shape, self._batch_shape])
-        log_p, log_q, r = (v.detach().expand(shape) for v in (log_p, log_q, self.rate))
-        slack = 8 * torch.finfo(log_p.dtype).eps  # so that the quantile of a rounded cdf(k) is k
-        wide, rate = r.to(torch.float64), Poisson(r.to(torch.float64), validate_args=False)
-        s, t = -log_p.to(torch.float64).clamp(min=-1e3), -log_q.to(torch.float64).clamp(min=-1e3)
-        low = (wide - (2 * wide * s).sqrt()).floor().sub(2).clamp(min=-1)
-        high = (wide + (2 * wide * t).sqrt() + t / 3).ceil() + 1
-        for _ in range(34):
-            middle = ((low + high) / 2).floor()
-            reached = rate._log_sf(middle) <= log_q + slack if upper else rate._log_cdf(middle) >= log_p - slack
-            low, high = torch.where(reached, low, middle), torch.where(reached, middle, high)
-        unbounded = (log_q == -torch.inf) & (r > 0)
-        return torch.where(unbounded, torch.inf, high.clamp(min=0)).to(r.dtype)
+        r = self.rate.detach().to(torch.float64)
+        lower = p < q
+        log_tail = torch.where(lower, p, q).clamp(min=SMALLEST).log()
+        first = (_near_quantile(r, p, q) - MARGIN).ceil().sub(1).clamp(min=0)
+        log_sf, log_cdf, _ = log_tails(torch.stack([first, first + 1]) + 1, r)
+        reached = torch.where(lower, log_cdf >= log_tail - INEXACT, log_sf <= log_tail + INEXACT)
+        k = first + torch.where(reached[0], 0.0, torch.where(reached[1], 1.0, 2.0))
+        return torch.where(unbounded & (r > 0), torch.inf, torch.where((p <= 0) | (r == 0), 0.0, k))
 
     @property
     def mean(self) -> Tensor:

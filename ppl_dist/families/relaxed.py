@@ -20,8 +20,10 @@ from ..constraints import positive, real, real_vector, simplex, unit_interval
 from ..distribution import Distribution
 from ..param import Param, param
 from ..samplers import log_standard_exponential, moved_inside
+from ..special.logistic import expit
 from ..special.smoothing import mean_stretch, smoothed, smoothing
 from ..transforms import ExpTransform, SigmoidTransform
+from ..values import extremes
 from .bernoulli import Trial
 from .categorical import Categories, log_normalized
 
@@ -71,24 +73,41 @@ class LogitRelaxedBernoulli(Trial, Tempered):
         return self.temperature.log() + logsigmoid(z) + logsigmoid(-z)
 
     def _cdf(self, x: Tensor) -> Tensor:
-        return self._z(x).sigmoid()
+        return expit(self._z(x))
 
     def _log_cdf(self, x: Tensor) -> Tensor:
         log_below: Tensor = logsigmoid(self._z(x))
         return log_below
 
     def _sf(self, x: Tensor) -> Tensor:
-        return (-self._z(x)).sigmoid()
+        return expit(-self._z(x))
 
     def _log_sf(self, x: Tensor) -> Tensor:
         log_above: Tensor = logsigmoid(-self._z(x))
         return log_above
 
     def _icdf(self, p: Tensor) -> Tensor:
-        return (self.logits + p.logit()) / self.temperature
+        return self._reached(p).to(p.dtype)
 
     def _isf(self, q: Tensor) -> Tensor:
-        return (self.logits - q.logit()) / self.temperature
+        return self._reached(q, complement=True).to(q.dtype)
+
+    def _reached(self, level: Tensor, *, complement: bool = False) -> Tensor:
+        """The quantile (l + log(p / q)) / T in double precision: a cold law multiplies what two logs leave.
+
+        Given by probs, both logs are taken in one near 0.
+        """
+        level = level.to(torch.float64)
+        p, q = (1 - level, level) if complement else (level, 1 - level)
+        log_odds = -q.logit() if complement else p.logit()
+        wide = self.to(torch.float64)
+        total, chance = wide.logits + log_odds, wide.__dict__.get("probs")
+        if chance is not None:
+            near = total.abs() < 1
+            ratio = torch.where(near, chance, 0.5) * torch.where(near, p, 0.5)
+            ratio = ratio / (torch.where(near, 1 - chance, 0.5) * torch.where(near, q, 0.5))
+            total = torch.where(near, ratio.log(), total)
+        return total / wide.temperature
 
     @property
     def mean(self) -> Tensor:
@@ -135,16 +154,23 @@ class RelaxedBernoulli(Trial, Tempered, TransformedDistribution):
         return base
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        facts = torch.finfo(x.dtype)
-        x = x.clamp(facts.tiny, 1 - facts.eps / 2)  # at the ends two infinities meet; no draw is nearer than this
+        seen = extremes(x)
+        if seen is not None and seen[0] > 0 and seen[1] < 1:
+            return self._inner_log_prob(x)
+        end = (x == 0) | (x == 1)
+        temperature, limit = self.temperature, torch.where(x == 0, -self.logits, self.logits)
+        at_end = torch.where(temperature == 1, limit, torch.where(temperature < 1, torch.inf, -torch.inf))
+        return torch.where(end, at_end, self._inner_log_prob(torch.where(end, 0.5, x)))
+
+    def _inner_log_prob(self, x: Tensor) -> Tensor:
         log_x, log_rest = x.log(), (-x).log1p()
         return self.base_dist._log_prob(log_x - log_rest) - log_x - log_rest
 
     def _icdf(self, p: Tensor) -> Tensor:
-        return self.base_dist._icdf(p).sigmoid()
+        return expit(self.base_dist._reached(p)).to(p.dtype)
 
     def _isf(self, q: Tensor) -> Tensor:
-        return self.base_dist._isf(q).sigmoid()
+        return expit(self.base_dist._reached(q, complement=True)).to(q.dtype)
 
     @property
     def median(self) -> Tensor:
@@ -225,6 +251,11 @@ class ExpRelaxedCategorical(Categories, Tempered):
         return log_normalized(self.logits / self.temperature.unsqueeze(-1))
 
 
+def _whole(draws: Tensor) -> Tensor:
+    """Shares that add up to one to the last digit, which exponentials of their logs do not; none of them 0."""
+    return moved_inside(draws / draws.sum(-1, keepdim=True), torch.finfo(draws.dtype).tiny)
+
+
 class RelaxedOneHotCategorical(Categories, Tempered, TransformedDistribution):
     """RelaxedOneHotCategorical(temperature T, probs p, or logits l):  density  G(K) T**(K-1) prod_k s_k / x_k.
 
@@ -245,14 +276,13 @@ class RelaxedOneHotCategorical(Categories, Tempered, TransformedDistribution):
         return base
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
-        draws = super()._sample(shape, generator)
-        return moved_inside(draws, torch.finfo(draws.dtype).tiny)
+        return _whole(super()._sample(shape, generator))
 
     def rsample_and_log_prob(
         self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         draws, log_prob = super().rsample_and_log_prob(sample_shape, generator=generator)
-        return moved_inside(draws, torch.finfo(draws.dtype).tiny), log_prob
+        return _whole(draws), log_prob
 
     def _log_prob(self, x: Tensor) -> Tensor:
         log_x = x.clamp(min=torch.finfo(x.dtype).tiny).log()

@@ -10,16 +10,18 @@ from torch import Tensor
 from ..constraints import positive, real
 from ..distribution import Distribution
 from ..param import Param, param
-from ..samplers import moved_inside, standard_normal
-from ..special import betainc, betaincc, betaincinv_odds, log_beta, log_betainc, log_betaincc
+from ..samplers import exp_inside, log_standard_gamma, moved_inside, standard_normal, stretched
+from ..special import betainc, betaincc, betaincinv_odds, f_log_density, log_beta, log_betainc, log_betaincc
 from ..special.student import half_step, half_step_slope, log_stdtr, stdtr, stdtrit
-from ..values import extremes
+from ..values import extremes, highest, lowest
+from .beta import no_digit_cancels
 from .normal import HALF_LOG_2PI
 from .symmetric import SymmetricLocationScale
 
 __all__ = ["FisherSnedecor", "StudentT"]
 
 MANY = 1e18  # degrees of freedom that are as good as infinitely many
+FEW = 1.0  # with fewer degrees of freedom, chi-square draws may be too small for a float
 MODERATE = 20.0  # up to here the gamma functions of neighbours do not cancel
 
 
@@ -28,6 +30,11 @@ def _chi_square_mean(df: Tensor, shape: torch.Size, generator: torch.Generator |
     half = 0.5 * df
     draws = torch._standard_gamma(half.expand(shape), generator=generator)
     return moved_inside(draws, torch.finfo(draws.dtype).tiny) / half
+
+
+def _log_chi_square_mean(half_df: Tensor, generator: torch.Generator | None) -> Tensor:
+    """The logs of the same, for any degrees of freedom."""
+    return log_standard_gamma(half_df, generator, below=0.5 * FEW) - half_df.log()
 
 
 class StudentT(SymmetricLocationScale):
@@ -45,23 +52,52 @@ class StudentT(SymmetricLocationScale):
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         z = standard_normal(shape, self.loc, generator)
-        spread = _chi_square_mean(self.df.clamp(max=MANY), shape, generator)
-        return torch.addcmul(self.loc, self.scale, z * spread.rsqrt())
+        df = self.df.clamp(max=MANY)
+        if lowest(self.df) < FEW:
+            log_stretch = self.scale.log() - 0.5 * _log_chi_square_mean((0.5 * df).expand(shape), generator)
+            return self.loc + stretched(z, log_stretch)
+        return torch.addcmul(self.loc, self.scale, z * _chi_square_mean(df, shape, generator).rsqrt())
 
     def _log_prob(self, x: Tensor) -> Tensor:
         df = self.df.clamp(max=MANY)
-        z = (x - self.loc) / self.scale
         normalizer = half_step(0.5 * df) - HALF_LOG_2PI - self.scale.log()
-        return torch.addcmul(normalizer, df + 1, (z * (z / df)).log1p(), value=-0.5)
+        return torch.addcmul(normalizer, df + 1, self._log_square(x - self.loc, df), value=-0.5)
 
-    def _standard_cdf(self, z: Tensor) -> Tensor:
-        return stdtr(self.df, z)
+    def _log_square(self, gap: Tensor, df: Tensor) -> Tensor:
+        """log(1 + z**2/n), also where the square is no number: there the one is nothing beside it."""
+        z = gap / self.scale
+        square = z * (z / df)
+        if highest(square) < torch.inf:
+            return square.log1p()
+        beyond = square == torch.inf
+        far = 2 * (torch.where(beyond, gap, 1.0).abs().log() - self.scale.log()) - df.log()
+        z = torch.where(beyond, 0.0, gap) / self.scale
+        return torch.where(beyond, far, (z * (z / df)).log1p())
 
-    def _standard_log_cdf(self, z: Tensor) -> Tensor:
-        return log_stdtr(self.df, z)
+    def _standard(self, x: Tensor) -> Tensor:
+        """z in float64, where it does not overflow."""
+        return (x.double() - self.loc.double()) / self.scale.double()
 
-    def _standard_icdf(self, p: Tensor) -> Tensor:
-        return stdtrit(self.df, p)
+    def _narrow(self, value: Tensor, given: Tensor) -> Tensor:
+        return value.to(torch.promote_types(given.dtype, self.loc.dtype))
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        return self._narrow(stdtr(self.df, self._standard(x)), x)
+
+    def _sf(self, x: Tensor) -> Tensor:
+        return self._narrow(stdtr(self.df, -self._standard(x)), x)
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        return self._narrow(log_stdtr(self.df, self._standard(x)), x)
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        return self._narrow(log_stdtr(self.df, -self._standard(x)), x)
+
+    def _icdf(self, p: Tensor) -> Tensor:
+        return self._narrow(self.loc + self.scale.double() * stdtrit(self.df, p.double()), p)
+
+    def _isf(self, q: Tensor) -> Tensor:
+        return self._narrow(self.loc - self.scale.double() * stdtrit(self.df, q.double()), q)
 
     @property
     def mean(self) -> Tensor:
@@ -114,41 +150,60 @@ class FisherSnedecor(Distribution):
     has_rsample = True
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        if min(lowest(self.df1), lowest(self.df2)) < FEW:
+            both = 0.5 * torch.stack([self.df1.expand(shape), self.df2.expand(shape)])
+            above, below = _log_chi_square_mean(both, generator).unbind()
+            return exp_inside(above - below, self.df1)
         above = _chi_square_mean(self.df1, shape, generator)
         draws = above / _chi_square_mean(self.df2, shape, generator)
         return moved_inside(draws, torch.finfo(draws.dtype).tiny, torch.finfo(draws.dtype).max)
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        a, b, log_x = 0.5 * self.df1, 0.5 * self.df2, x.log()
-        n, (log_r, log1p_r) = a + b, _log_odds(self.df1 / self.df2, x, log_x)
+        a, b = 0.5 * self.df1, 0.5 * self.df2
+        n = a + b
+        if not no_digit_cancels(n):
+            return f_log_density(a, b, x)
+        log_x = x.log()
+        log_r, log1p_r = _log_odds(self.df1 / self.df2, x, log_x)
         normalizer = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(n)
         return torch.addcmul(a * log_r, n, log1p_r, value=-1) - log_x - normalizer
 
+    def _narrow(self, value: Tensor, given: Tensor) -> Tensor:
+        return value.to(torch.promote_types(given.dtype, self.df1.dtype))
+
+    @property
+    def _shapes(self) -> tuple[Tensor, Tensor]:
+        return 0.5 * self.df1.double(), 0.5 * self.df2.double()
+
     def _shares(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The shapes a, b of the beta law that r / (1 + r) follows, that share, and what it leaves of 1."""
-        odds = self.df1 / self.df2 * x
+        """The shapes a, b of the beta law that r / (1 + r) follows, that share, and what it leaves of 1, in float64."""
+        a, b = self._shapes
+        x = x.double()
+        odds = a / b * x
         above = odds > 1
-        small = torch.where(above, self.df2 / self.df1 / torch.where(above, x, 1.0), odds)
+        small = torch.where(above, b / a / torch.where(above, x, 1.0), odds)
         less, more = small / (1 + small), 1 / (1 + small)
-        return 0.5 * self.df1, 0.5 * self.df2, torch.where(above, more, less), torch.where(above, less, more)
+        return a, b, torch.where(above, more, less), torch.where(above, less, more)
 
     def _cdf(self, x: Tensor) -> Tensor:
-        return betainc(*self._shares(x))
+        return self._narrow(betainc(*self._shares(x)), x)
 
     def _log_cdf(self, x: Tensor) -> Tensor:
-        return log_betainc(*self._shares(x))
+        return self._narrow(log_betainc(*self._shares(x)), x)
 
     def _sf(self, x: Tensor) -> Tensor:
-        return betaincc(*self._shares(x))
+        return self._narrow(betaincc(*self._shares(x)), x)
 
     def _log_sf(self, x: Tensor) -> Tensor:
-        return log_betaincc(*self._shares(x))
+        return self._narrow(log_betaincc(*self._shares(x)), x)
 
     def _icdf(self, p: Tensor) -> Tensor:
-        return betaincinv_odds(0.5 * self.df1, 0.5 * self.df2, p) * (self.df2 / self.df1)
+        a, b = self._shapes
+        return self._narrow(betaincinv_odds(a, b, p) * (b / a), p)
 
     def _isf(self, q: Tensor) -> Tensor:
-        return betaincinv_odds(0.5 * self.df1, 0.5 * self.df2, q, complement=True) * (self.df2 / self.df1)
+        a, b = self._shapes
+        return self._narrow(betaincinv_odds(a, b, q, complement=True) * (b / a), q)
 
     @property
     def mean(self) -> Tensor:

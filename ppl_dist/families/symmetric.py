@@ -56,11 +56,15 @@ class SymmetricLocationScale(Distribution):
         return self.loc - self.scale * self._standard_icdf(q)
 
     @property
-    def mean(self) -> Tensor:
-        return self.loc
+    def variance(self) -> Tensor:
+        return self.scale.square() * self.standard_variance
 
     @property
-    def mode(self) -> Tensor:
+    def stddev(self) -> Tensor:
+        return self.scale * math.sqrt(self.standard_variance)
+
+    @property
+    def mean(self) -> Tensor:
         return self.loc
 
     @property
@@ -68,12 +72,8 @@ class SymmetricLocationScale(Distribution):
         return self.loc
 
     @property
-    def stddev(self) -> Tensor:
-        return self.scale * math.sqrt(self.standard_variance)
-
-    @property
-    def variance(self) -> Tensor:
-        return self.scale.square() * self.standard_variance
+    def mode(self) -> Tensor:
+        return self.loc
 
     def entropy(self) -> Tensor:
         return self.scale.log() + self.standard_entropy

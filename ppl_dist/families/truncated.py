@@ -9,6 +9,7 @@ from ..combine.truncated import Truncated
 from ..constraints import greater_than, less_than, positive, real
 from ..param import Param, param
 from ..special import log_ndtr, log_ndtr_between, ndtr, ndtri, ndtri_exp
+from ..special.normal import ndtr_between
 from ..special.quadrature import cutoff_guess, panel
 from ..values import known
 from .normal import Normal, standard_ends
@@ -68,6 +69,42 @@ class TruncatedNormal(Truncated):
         # relative to the mode, where the squares of far ends do not cancel
         square = (wide - mode) * (wide + mode - 2 * m) / (s * s)
         return (-0.5 * square - log_integral - s.log()).to(torch.promote_types(x.dtype, self.loc.dtype))
+
+    def _cdf(self, x: Tensor) -> Tensor:
+        share, fall = self._below(x)
+        return (share * torch.exp(-fall)).to(torch.promote_types(x.dtype, self.loc.dtype))
+
+    def _log_cdf(self, x: Tensor) -> Tensor:
+        share, fall = self._below(x)
+        return (share.log() - fall).to(torch.promote_types(x.dtype, self.loc.dtype))
+
+    def _sf(self, x: Tensor) -> Tensor:
+        share, fall = self._above(x)
+        return (share * torch.exp(-fall)).to(torch.promote_types(x.dtype, self.loc.dtype))
+
+    def _log_sf(self, x: Tensor) -> Tensor:
+        share, fall = self._above(x)
+        return (share.log() - fall).to(torch.promote_types(x.dtype, self.loc.dtype))
+
+    def _below(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        _, b, _ = self._ends()
+        beyond = (torch.where(self.high < torch.inf, self.high, x).to(torch.float64) - x) / self.scale
+        return self._share(standard_ends(self.loc, self.scale, self.low, x), b <= 0, beyond)
+
+    def _above(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        a, _, _ = self._ends()
+        beyond = (x - torch.where(self.low > -torch.inf, self.low, x).to(torch.float64)) / self.scale
+        return self._share(standard_ends(self.loc, self.scale, x, self.high), a >= 0, beyond)
+
+    def _share(self, part: tuple[Tensor, Tensor, Tensor], farther: Tensor, beyond: Tensor) -> tuple[Tensor, Tensor]:
+        """Doubles s, f with s exp(-f) the mass of a part of [low, high] that has an end in common with it.
+
+        Where the part is `farther` from loc than the whole, by `beyond`, the squares of the two distances cancel.
+        """
+        r, whole = ndtr_between(*self._ends())
+        r_part, mass = ndtr_between(*part)
+        gap = torch.where(farther, beyond, torch.where(r > 0, 0.0, r_part))
+        return mass / whole, 0.5 * gap * (r + r_part)
 
     def _levels(self) -> Tensor:
         return self.loc.new_zeros((), dtype=torch.float64)

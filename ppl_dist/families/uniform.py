@@ -11,9 +11,19 @@ from ..constraints import dependent_property, greater_than, interval, real
 from ..distribution import Distribution
 from ..param import Param, param
 from ..samplers import unit_uniform
-from .edges import log_of
+from ..special.elementary import log_share
 
 __all__ = ["Uniform"]
+
+_FAINT = 1e-10
+
+
+def _log_part(part: Tensor, rest: Tensor, width: Tensor) -> Tensor:
+    """log(part / width) for rest = width - part, as a difference of logs where the quotient may underflow."""
+    faint = part < _FAINT * width
+    apart = torch.where(faint, part, 1.0).log() - width.log()
+    part, rest = torch.where(faint, width, part), torch.where(faint, 0.0, rest)
+    return torch.where(faint, apart, log_share(part / width, rest / width))
 
 
 class Uniform(Distribution):
@@ -45,10 +55,10 @@ class Uniform(Distribution):
         return (self.high - x) / (self.high - self.low)
 
     def _log_cdf(self, x: Tensor) -> Tensor:
-        return log_of(self._cdf(x), self._sf(x))
+        return _log_part(x - self.low, self.high - x, self.high - self.low)
 
     def _log_sf(self, x: Tensor) -> Tensor:
-        return log_of(self._sf(x), self._cdf(x))
+        return _log_part(self.high - x, x - self.low, self.high - self.low)
 
     def _icdf(self, p: Tensor) -> Tensor:
         return self.low + p * (self.high - self.low)

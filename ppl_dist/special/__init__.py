@@ -4,11 +4,13 @@ No function branches on data, so all of them go through `torch.func.vmap`, `make
 """
 
 from .beta import (
+    beta_log_density,
     betainc,
     betaincc,
     betainccinv,
     betaincinv,
     betaincinv_odds,
+    f_log_density,
     log_beta,
     log_betainc,
     log_betaincc,
@@ -23,6 +25,7 @@ from .elementary import (
     log1mexp,
     log1pmx,
     log1prel,
+    log_factorial_excess,
     logsubexp,
     stirling_error,
     xlog1py,
@@ -33,6 +36,7 @@ from .normal import log_ndtr, log_ndtr_between, ndtr, ndtri, ndtri_exp
 from .student import log_stdtr, stdtr, stdtrit
 
 __all__ = [
+    "beta_log_density",
     "betainc",
     "betaincc",
     "betainccinv",
@@ -43,6 +47,7 @@ __all__ = [
     "digamma_error",
     "expm1mx",
     "exprel",
+    "f_log_density",
     "gammainc",
     "gammaincc",
     "gammainccinv",
@@ -57,6 +62,7 @@ __all__ = [
     "log_betainc",
     "log_betaincc",
     "log_excess",
+    "log_factorial_excess",
     "log_gammainc",
     "log_gammaincc",
     "log_ndtr",

@@ -11,11 +11,12 @@ from torch import Tensor
 from ..values import gradient_possible
 
 _LOG_2 = math.log(2.0)
+_DIM = 1e-30
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 # B_2k / (2k (2k - 1)), k = 1...8: Stirling's series, DLMF 5.11.1.
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156, -3617 / 122400)
-_STIRLING_FROM = 10.0
+_STIRLING_FROM, _STIRLING_FROM_SINGLE = 10.0, 2.5
 # B_2k / (2k), k = 1...8: DLMF 5.11.2.
 _DIGAMMA = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12, -3617 / 8160)
 
@@ -57,6 +58,12 @@ def xlog1py(x: Tensor, y: Tensor) -> Tensor:
     """x * log(1 + y), and 0 where x = 0 and y is -1 or inf, with finite first and second derivatives there."""
     moot = (x == 0) & ((y == -1) | (y == math.inf))
     return x * torch.log1p(torch.where(moot, 0.0, y))
+
+
+def log_share(p: Tensor, q: Tensor) -> Tensor:
+    """log p for q = 1 - p, from whichever of the two is small."""
+    small = p < 0.5
+    return torch.where(small, torch.log(torch.where(small, p, 0.5)), torch.log1p(-torch.where(small, 0.5, q)))
 
 
 def log1pmx(t: Tensor) -> Tensor:
@@ -111,6 +118,20 @@ def stirling_error(x: Tensor) -> Tensor:
     return torch.where(large, series, direct)
 
 
+def log_factorial_excess(x: Tensor) -> Tensor:
+    """lgamma(x+1) - x log x + x for x > 0, to 2 eps of 1 or of itself: minus the log of a Poisson mass at its mean x.
+
+    The three terms cancel for large x, where it is log(2 pi x)/2 and Stirling's series.
+    """
+    start = _STIRLING_FROM if x.dtype == torch.float64 else _STIRLING_FROM_SINGLE
+    large = x >= start
+    big = torch.where(large, x, start)
+    inverse = 1 / big
+    series = inverse * horner(inverse * inverse, _STIRLING) + 0.5 * torch.log(big) + _HALF_LOG_2PI
+    low = torch.where(large, 1.0, x)
+    return torch.where(large, series, torch.lgamma(low + 1) - (low * torch.log(low) - low))
+
+
 def exprel(x: Tensor) -> Tensor:
     """(e^x - 1) / x, and 1 at 0, where its derivatives by the plain quotient would lose all digits.
 
@@ -131,7 +152,7 @@ def log1prel(x: Tensor) -> Tensor:
     Near 0 it is 2 artanh(r)/x for r = x/(2 + x).
     """
     if not gradient_possible(x):
-        return (torch.log1p(x) / x).masked_fill_(x == 0, 1.0)
+        return (torch.log1p(x) / x).masked_fill_(x.abs() < _DIM, 1.0)  # of subnormal numbers the quotient is rough
     small = x.abs() < 0.05
     near, far = torch.where(small, x, 0.0), torch.where(small, 1.0, x)
     inverse = 1 / (2 + near)

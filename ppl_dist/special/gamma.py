@@ -20,6 +20,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..values import extremes, gradient_possible
 from .elementary import horner, log1mexp, log_ratio_excess, stirling_error
 from .normal import ndtri_exp
 from .quadrature import CUTOFF, cutoff_guess, log_integral
@@ -28,6 +29,9 @@ _SMALL = 1.5
 _TINY, _HUGE = 1e-300, 1e300
 _EULER = 0.5772156649015329
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+# The a for which torch's kernels, in double precision, are good to 5e-13, or to the rounding of single precision: from
+# 20 on they are off by up to 1e-9 near x = a, and by far more at 1e8; for small a the upper tail is a bare 1 - P.
+_TRUSTED = {torch.float64: (0.05, 20.0), torch.float32: (1e-8, 1e4)}
 
 # (-1)^n zeta(n)/n, n = 2...17: log Gamma(1 + a) = -gamma a + sum of these a^n, DLMF 5.7.3.
 _LGAMMA1P = (
@@ -64,8 +68,11 @@ def _small_tails(a: Tensor, x: Tensor, log_x: Tensor) -> tuple[Tensor, Tensor]:
     return log_p, log_q
 
 
-def _log_density(a: Tensor, x: Tensor) -> Tensor:
-    """log(x^a e^-x / Gamma(a)), the log density of log x; Loader's form, without cancellation for large a."""
+def log_density(a: Tensor, x: Tensor) -> Tensor:
+    """log(x^a e^-x / Gamma(a)) for a > 0 and 0 <= x < inf, in float64: the log density of log X for X ~ Gamma(a, 1).
+
+    Loader's form, without cancellation for large a.
+    """
     return a * log_ratio_excess(x, a, x - a) + 0.5 * torch.log(a) - _HALF_LOG_2PI - stirling_error(a)
 
 
@@ -81,7 +88,7 @@ def _log_near_tail(a: Tensor, x: Tensor, lower: Tensor) -> Tensor:
         e = torch.expm1(sign * length)
         length = length - (x0 * e - sign * a0 * length - CUTOFF) / (sign * (x0 * (1 + e) - a0))
     sa, sign, wide_x = (sign * a).unsqueeze(-1), sign.unsqueeze(-1), x.unsqueeze(-1)
-    return _log_density(a, x) + log_integral(lambda v: sa * v - wide_x * torch.expm1(sign * v), length)
+    return log_density(a, x) + log_integral(lambda v: sa * v - wide_x * torch.expm1(sign * v), length)
 
 
 def _log_tails(a: Tensor, x: Tensor, log_x: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,8 +108,8 @@ def _log_tails(a: Tensor, x: Tensor, log_x: Tensor) -> tuple[Tensor, Tensor]:
     return log_p, log_q
 
 
-def _tails(a: Tensor, x: Tensor) -> tuple[Tensor, Tensor, torch.dtype]:
-    """(log P, log Q) with the edges x = 0 and x = inf filled in, and the dtype to return."""
+def log_tails(a: Tensor, x: Tensor) -> tuple[Tensor, Tensor, torch.dtype]:
+    """(log P, log Q) in float64, with the edges x = 0 and x = inf filled in, and the dtype to return."""
     dtype = torch.promote_types(a.dtype, x.dtype)
     a, x = a.to(torch.float64), x.to(torch.float64)
     inside = (x > 0) & (x < math.inf) & (a > 0)
@@ -123,30 +130,47 @@ def exp_of(log_p: Tensor, log_q: Tensor) -> Tensor:
     return torch.where(large, 1 - torch.exp(torch.where(large, log_q, -1.0)), direct)
 
 
+def _trusted(a: Tensor, x: Tensor, dtype: torch.dtype) -> bool:
+    """Whether torch's kernels are seen to be right and nobody can ask for a derivative; ours take 30 times as long."""
+    if gradient_possible(a, x):
+        return False
+    (least, most), seen = _TRUSTED.get(dtype, _TRUSTED[torch.float32]), extremes(a)
+    return seen is not None and least <= seen[0] and seen[1] < most
+
+
 def gammainc(a: Tensor, x: Tensor) -> Tensor:
     """Regularised lower incomplete gamma function P(a, x), a > 0, x >= 0; the cdf of Gamma(a, 1).
 
-    The arguments broadcast. Relative error below 1e-12 for a in [1e-8, 1e4]; at x = 0 the gradients are 0.
+    The arguments broadcast. Relative error below 1e-12 for a in [1e-8, 1e8], or what the rounding of the
+    arguments does to P, where that is more; at x = 0 the gradients are 0.
     """
-    log_p, log_q, dtype = _tails(a, x)
+    dtype = torch.promote_types(a.dtype, x.dtype)
+    if _trusted(a, x, dtype):
+        known: Tensor = torch.special.gammainc(a.to(torch.float64), x.to(torch.float64))
+        return known.to(dtype)
+    log_p, log_q, _ = log_tails(a, x)
     return exp_of(log_p, log_q).to(dtype)
 
 
 def gammaincc(a: Tensor, x: Tensor) -> Tensor:
     """Regularised upper incomplete gamma function Q(a, x) = 1 - P(a, x)."""
-    log_p, log_q, dtype = _tails(a, x)
+    dtype = torch.promote_types(a.dtype, x.dtype)
+    if _trusted(a, x, dtype):
+        known: Tensor = torch.special.gammaincc(a.to(torch.float64), x.to(torch.float64))
+        return known.to(dtype)
+    log_p, log_q, _ = log_tails(a, x)
     return exp_of(log_q, log_p).to(dtype)
 
 
 def log_gammainc(a: Tensor, x: Tensor) -> Tensor:
     """log P(a, x), also where P underflows."""
-    log_p, _, dtype = _tails(a, x)
+    log_p, _, dtype = log_tails(a, x)
     return log_p.to(dtype)
 
 
 def log_gammaincc(a: Tensor, x: Tensor) -> Tensor:
     """log Q(a, x), also where Q underflows."""
-    _, log_q, dtype = _tails(a, x)
+    _, log_q, dtype = log_tails(a, x)
     return log_q.to(dtype)
 
 
@@ -175,8 +199,8 @@ def _log_inverse(a: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
         x = torch.exp(y)
         tails = _log_tails(a, x, y)
         log_tail = torch.where(lower, tails[0], tails[1])
-        log_density = torch.where(x > _TINY, _log_density(a, x.clamp(min=_TINY)), a * y - torch.lgamma(a))
-        slope = sign * torch.exp((log_density - log_tail).clamp(min=-690.0, max=690.0))
+        height = torch.where(x > _TINY, log_density(a, x.clamp(min=_TINY)), a * y - torch.lgamma(a))
+        slope = sign * torch.exp((height - log_tail).clamp(min=-690.0, max=690.0))
         return (target - log_tail) / slope, slope
 
     # The log tails are concave in y, so Newton's method converges from either side; the cap is against overshoot
@@ -216,3 +240,15 @@ def gammaincinv(a: Tensor, p: Tensor) -> Tensor:
 def gammainccinv(a: Tensor, q: Tensor) -> Tensor:
     """x with Q(a, x) = q, for a > 0 and q in [0, 1]; keeps its accuracy for tiny q."""
     return _invert(a, q, complement=True)
+
+
+def gammaincinv_of_log(a: Tensor, log_p: Tensor, *, complement: bool = False) -> Tensor:
+    """`gammaincinv(a, exp(log_p))`, or `gammainccinv`, where that probability may underflow; log_p <= 0."""
+    dtype = torch.promote_types(a.dtype, log_p.dtype)
+    a, log_p = torch.broadcast_tensors(a.to(torch.float64), log_p.to(torch.float64))  # type: ignore[no-untyped-call]  # torch's gap
+    inside = (log_p > -math.inf) & (log_p < 0)
+    level = torch.where(inside, log_p, -1.0)
+    levels = (log1mexp(level), level) if complement else (level, log1mexp(level))
+    value = torch.exp(_log_inverse(a, *levels))
+    edge = torch.where((log_p == 0) == complement, 0.0, math.inf).to(a.dtype)
+    return torch.where(inside, value, edge).to(dtype)

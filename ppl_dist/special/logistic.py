@@ -1,9 +1,10 @@
-"""Means of logistic functions of a normal variable Z = m + s e, by the trapezoidal rule.
+"""The logistic function to the last of its digits, and means of logistic functions of a normal variable Z = m + s e.
 
-The rule converges geometrically in strips where the integrand is analytic (Trefethen and Weideman 2014, "The
-exponentially convergent trapezoidal rule", theorem 5.1); the logistic function F has its poles at odd multiples of
-i pi. For s < 1 the noise e is integrated over. Beyond that its poles would come close, and the mean is integrated by
-parts, E[g(Z)] = int g'(t) P(Z > t) dt, with nodes around the peak of the integrand.
+The means are taken by the trapezoidal rule, which converges geometrically in strips where the integrand is analytic
+(Trefethen and Weideman 2014, "The exponentially convergent trapezoidal rule", theorem 5.1); the logistic function F
+has its poles at odd multiples of i pi. For s < 1 the noise e is integrated over. Beyond that its poles would come
+close, and the mean is integrated by parts, E[g(Z)] = int g'(t) P(Z > t) dt, with nodes around the peak of the
+integrand.
 """
 
 from __future__ import annotations
@@ -15,10 +16,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from ..values import lowest
 from .normal import ndtr
 
 _STEP = 0.4
 _NARROW, _WIDE = 30, 100  # nodes to either side: as far as 12 standard deviations, and as e^-40
+
+
+_FAR = -80.0  # exp(_FAR) is lost beside 1, and is a normal number
+
+
+def expit(z: Tensor) -> Tensor:
+    """1 / (1 + e^-z), also where it falls below the normal numbers: the library's is 0 as soon as e^-z overflows."""
+    if lowest(z) > _FAR:
+        return z.sigmoid()
+    far = z < _FAR
+    return torch.where(far, torch.where(far, z, _FAR).exp(), z.sigmoid())
 
 
 def _nodes(reach: int, like: Tensor) -> Tensor:

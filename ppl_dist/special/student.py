@@ -1,12 +1,7 @@
-"""Student's t distribution: its normaliser, its tail and the inverse, for df from 1e-3 to infinity.
+"""Student's t distribution: its normaliser, its tail and the inverse, for df from 1e-8 to infinity.
 
-With t = sqrt(df) sinh(u) the density of u is proportional to cosh(u)^-df: concave in the logarithm, with exponential
-tails, and
-
-    log(cosh(u + v) / cosh(u)) = log1p(2 sinh(v/2)^2 + tanh(u) sinh(v))
-
-holds its digits for every df. Gauss-Legendre quadrature does the rest, as in `gamma`; below df = 1000 the tail in v is
-long, and the incomplete beta function is used. Everything is computed in float64.
+T^2 / (df + T^2) follows the beta law with shapes 1/2 and df/2, whose incomplete function gives the tail, and whose
+quantile the quantile. Everything is computed in float64.
 """
 
 from __future__ import annotations
@@ -17,18 +12,14 @@ import torch
 from torch import Tensor
 
 from ..values import extremes
-from .beta import log_betainc
-from .elementary import horner
-from .normal import ndtri_exp
-from .quadrature import CUTOFF, cutoff_guess, log_integral
+from .beta import betaincc, log_betainc, logit_inverse
+from .elementary import horner, log_share
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 _LOG_2 = math.log(2.0)
-_LIGHT = 1000.0
 _NORMAL = 1e24  # as good as infinite: the logs of both densities differ by t^4/(4 df)
-_FAR = 1e100
+_FAR = 1e150  # where the square of a ratio is still a number
 _CENTRE = 0.4
-_STEEP = 650.0  # sinh of more overflows when it is squared and scaled
 
 # lgamma(a + 1/2) - lgamma(a) - log(a)/2 in odd powers of 1/a, from Stirling's series at a and at a + 1/2
 _HALF_STEP = (-1 / 8, 1 / 192, -1 / 640, 17 / 14336, -31 / 18432, 691 / 180224)
@@ -67,45 +58,31 @@ def half_step_slope(a: Tensor) -> Tensor:
 def _log_density(df: Tensor, t: Tensor) -> Tensor:
     ratio = (t / df.sqrt()).abs()
     held = ratio.clamp(max=_FAR)  # beyond, 1 + ratio^2 is ratio^2 to all digits, and no number
-    log_square = torch.log1p(held * held) + 2 * torch.log((ratio / _FAR).clamp(min=1.0))
+    log_square = torch.log1p(held * held) + 2 * torch.log((t.abs() / _FAR / df.sqrt()).clamp(min=1.0))
     return half_step(0.5 * df) - _HALF_LOG_2PI - 0.5 * (df + 1) * log_square
 
 
-def _log_light_tail(df: Tensor, t: Tensor) -> Tensor:
-    """log P(T > t) for t >= 0 and df >= 1000."""
-    ratio = t / df.sqrt()
-    tanh = ratio / torch.sqrt(1 + ratio * ratio)
-    df0, tanh0 = df.detach(), tanh.detach()
-    length = cutoff_guess(df0 * tanh0, df0 * (1 - tanh0 * tanh0))
-    for _ in range(3):  # Newton on the convex function -exponent
-        e, half = torch.sinh(length), torch.sinh(0.5 * length)
-        grown = 2 * half * half + tanh0 * e
-        fall = df0 * torch.log1p(grown)
-        length = length + (CUTOFF - fall) * (1 + grown) / (df0 * (e + tanh0 * (1 + 2 * half * half)))
-    wide_df, wide_tanh = df.unsqueeze(-1), tanh.unsqueeze(-1)
+def _log_density_slope(df: Tensor, t: Tensor) -> Tensor:
+    """The derivative of the log density in t, for t that carries no gradient."""
+    far = t.abs() > _FAR
+    near_t, far_t = torch.where(far, 0.0, t), torch.where(far, t, 1.0)
+    return -(df + 1) * torch.where(far, 1 / far_t, near_t / (df + near_t * near_t))
 
-    def exponent(v: Tensor) -> Tensor:
-        half = torch.sinh(0.5 * v)
-        return -wide_df * torch.log1p(2 * half * half + wide_tanh * torch.sinh(v))
 
-    scale = half_step(0.5 * df) - _HALF_LOG_2PI + 0.5 * torch.log(df)
-    return scale - 0.5 * df * torch.log1p(ratio * ratio) + log_integral(exponent, length)
+def _shares(df: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """df and t^2 over their sum, without the loss of either; t beyond 1e150 sqrt(df) is held there."""
+    ratio = (t / df.sqrt()).abs().clamp(max=_FAR)
+    square = ratio * ratio
+    return 1 / (1 + square), square / (1 + square)
 
 
 def _log_tail(df: Tensor, t: Tensor) -> Tensor:
     """log P(T > t) for t >= 0 that carries no gradient."""
-    light = df >= _LIGHT
-    near = _log_light_tail(
-        torch.where(light, df, _LIGHT).clamp(max=_NORMAL), torch.where(light, t, 1.0).clamp(max=_FAR)
-    )
-    heavy_df = torch.where(light, 1.0, df)
-    ratio = torch.where(light, 1.0, t) / heavy_df.sqrt()
-    held = ratio.clamp(max=_FAR)  # beyond, the tail is a power of t to all digits
-    square = held * held
-    x, y = 1 / (1 + square), square / (1 + square)
-    half = torch.full_like(df, 0.5)
-    far = log_betainc(0.5 * heavy_df, half, x, y) - _LOG_2 - heavy_df * torch.log((ratio / _FAR).clamp(min=1.0))
-    return torch.where(t < math.inf, torch.where(light, near, far), -math.inf)
+    df, finite = df.clamp(max=_NORMAL), t < math.inf
+    t = torch.where(finite, t, 0.0)
+    beyond = torch.log((t / _FAR / df.sqrt()).clamp(min=1.0))  # there the tail is a power of t to all digits
+    value = log_betainc(0.5 * df, torch.full_like(df, 0.5), *_shares(df, t)) - _LOG_2 - df * beyond
+    return torch.where(finite, value, -math.inf)
 
 
 def log_stdtr(df: Tensor, t: Tensor) -> Tensor:
@@ -127,8 +104,7 @@ def _moves(df: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     held = t.clamp(-1e150, 1e150)
     at = held.detach()
     df = df.clamp(max=_NORMAL)
-    slope = -(df + 1) * at / (df + at * at).clamp(max=1e300)
-    return _log_density(df, at), slope, held - at
+    return _log_density(df, at), _log_density_slope(df, at), held - at
 
 
 def _cdf(df: Tensor, t: Tensor) -> Tensor:
@@ -149,12 +125,8 @@ def _log_cdf(df: Tensor, t: Tensor) -> Tensor:
 
 
 def _centre(df: Tensor, t: Tensor) -> Tensor:
-    """P(0 < T < t) for t near 0, to full relative accuracy; odd in t."""
-    u = torch.asinh(t / df.sqrt())
-    wide_df, length = df.unsqueeze(-1), torch.where(u == 0, 1.0, u.abs())
-    mass = torch.exp(log_integral(lambda v: -wide_df * torch.log1p(2 * torch.sinh(0.5 * v).square()), length))
-    scale = torch.exp(half_step(0.5 * df) - _HALF_LOG_2PI) * df.sqrt()
-    return torch.sign(u) * mass * scale
+    """P(0 < T < t) for t that carries no gradient, to full relative accuracy; odd in t."""
+    return 0.5 * torch.sign(t) * betaincc(0.5 * df, torch.full_like(df, 0.5), *_shares(df, t))
 
 
 def stdtrit(df: Tensor, p: Tensor) -> Tensor:
@@ -169,33 +141,32 @@ def stdtrit(df: Tensor, p: Tensor) -> Tensor:
     df, safe = torch.where(inside, df, 1.0).clamp(max=_NORMAL), torch.where(inside, p, 0.25)
     upper = safe > 0.5
     sign = torch.where(upper, -1.0, 1.0).to(torch.float64)
-    log_tail = torch.log(torch.where(upper, 1 - safe, safe))
-    root = torch.where(safe == 0.5, 0.0, -_root(df.detach(), log_tail.detach()))  # of the lower tail
+    smaller = torch.where(upper, 1 - safe, safe)
+    log_tail = torch.log(smaller)
+    root = -_root(df.detach(), smaller.detach())  # of the lower tail
     centre = (safe - 0.5).abs() < 0.5 - _CENTRE
-    slope = -(df + 1) * root / (df + root * root).clamp(max=1e300)
+    slope = _log_density_slope(df, root)
     log_density = _log_density(df, root)
     # in the tail the unknown of the series is the log of the probability, in the middle the probability
     log_cdf = _log_tail(df, root.abs())
     rise = torch.exp(log_density - log_cdf)
     step = (log_tail - log_cdf) / rise
-    tail = sign * (root + step - 0.5 * (slope - rise) * step * step)
+    tail = sign * (root + step * (1 - 0.5 * ((slope - rise) * step)))
     middle_root = torch.where(centre, sign * root, 0.0)
-    gap = (torch.where(centre, safe, 0.5) - 0.5 - _centre(df, middle_root)) * torch.exp(-log_density)
-    middle = middle_root + gap - 0.5 * sign * slope * gap * gap
+    far = middle_root.abs() > _FAR * df.sqrt()
+    within = torch.where(far, torch.sign(middle_root) * (0.5 - torch.exp(log_cdf)), _centre(df, middle_root))
+    gap = (torch.where(centre, safe, 0.5) - 0.5 - within) * torch.exp(-log_density)
+    middle = middle_root + gap * (1 - 0.5 * (sign * slope * gap))
     edge = torch.where(p == 0, -math.inf, torch.where(p == 1, math.inf, math.nan))
     return torch.where(inside, torch.where(centre, middle, tail), edge).to(dtype)
 
 
-def _root(df: Tensor, log_tail: Tensor) -> Tensor:
-    """t >= 0 with log P(T > t) = log_tail <= log(1/2), by Newton's method on the concave log tail of u."""
-    z = ndtri_exp(log_tail)
-    excess = 0.5 * z * z / df
-    u = excess + torch.log1p(torch.sqrt(-torch.expm1(-2 * excess)))  # cosh(u)^-df = e^(-z^2/2)
-    scale = df.sqrt()
-    for _ in range(6):
-        held = u.clamp(max=_STEEP)
-        t = scale * torch.sinh(held)
-        here = _log_tail(df, t)
-        slope = torch.exp((_log_density(df, t) + torch.log(scale * torch.cosh(held)) - here).clamp(max=690.0))
-        u = (held - (log_tail - here) / slope).clamp(min=0.0)
-    return scale * torch.sinh(u.clamp(max=_STEEP))
+def _root(df: Tensor, tail: Tensor) -> Tensor:
+    """t >= 0 with P(T > t) = tail <= 1/2."""
+    middle = tail == 0.5
+    beyond = torch.where(middle, 0.5, 2 * tail)
+    within = torch.where(middle, 0.5, 1 - 2 * tail)
+    logs = log_share(beyond, within), log_share(within, beyond)
+    logit = logit_inverse(0.5 * df, torch.full_like(df, 0.5), *logs)
+    root = torch.exp(0.5 * torch.log(df) - 0.5 * logit)
+    return torch.where(middle, 0.0, root)

@@ -13,10 +13,10 @@ import math
 import torch
 from torch import Tensor
 
-from ..values import extremes, gradient_possible
+from ..values import extremes, gradient_possible, known
 from .elementary import horner, log1mexp
 from .normal import ndtr
-from .quadrature import CUTOFF, gauss_legendre, log_integral
+from .quadrature import CUTOFF, gauss_legendre, panel
 
 _LOG_2PI = math.log(2 * math.pi)
 _TWO_PI = 2 * math.pi
@@ -25,6 +25,7 @@ _NODES, _WEIGHTS = gauss_legendre(36)
 # log(sqrt(2 pi k) I0(k) e^-k) in powers of 1/k, from DLMF 10.40.1
 _LOG_I0 = (1 / 8, 1 / 16, 25 / 384, 13 / 128, 1073 / 5120, 103 / 192)
 _LARGE = 100.0
+_CLOSE = 1e-8  # a step so small leaves a root that the last one, of second order, makes exact
 # I0(k) in powers of k^2, DLMF 10.25.2: up to k = 10 to single precision
 _I0 = tuple(4.0**-m / math.factorial(m) ** 2 for m in range(19))
 _SERIES_TO = 10.0
@@ -37,6 +38,12 @@ def _split(k: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return large, torch.where(large, 1.0, k) + torch.finfo(k.dtype).tiny, torch.where(large, k, _LARGE)
 
 
+def _log_i0_excess(k: Tensor) -> Tensor:
+    """log(sqrt(2 pi k) I0(k) e^-k) for large k."""
+    inverse = k.reciprocal()
+    return inverse * horner(inverse, _LOG_I0)
+
+
 def log_i0e(k: Tensor) -> Tensor:
     """log(I0(k) e^-k), k >= 0. Its derivative by `i1e` alone is lost in rounding for large k."""
     seen = None if gradient_possible(k) else extremes(k)
@@ -46,17 +53,19 @@ def log_i0e(k: Tensor) -> Tensor:
         near: Tensor = torch.special.i0e(k).log()
         return near
     large, small, big = _split(k)
-    inverse = big.reciprocal()
-    series = inverse * horner(inverse, _LOG_I0) - 0.5 * (big.log() + _LOG_2PI)
+    series = _log_i0_excess(big) - 0.5 * (big.log() + _LOG_2PI)
     return torch.where(large, series, torch.special.i0e(small).log())
 
 
 def length_deficit(k: Tensor) -> Tensor:
-    """1 - I1(k)/I0(k), k >= 0: what the mean resultant vector lacks of length one."""
-    large, small, big = _split(k)
+    """1 - I1(k)/I0(k), k >= 0: what the mean resultant vector lacks of length one.
+
+    In double precision: below where the series starts the ratio lies within 1/200 of one.
+    """
+    large, small, big = _split(k.to(torch.float64))
     inverse = big.reciprocal()
     series = inverse * (0.5 + inverse * horner(inverse, [(j + 1) * c for j, c in enumerate(_LOG_I0)]))
-    return torch.where(large, series, 1 - torch.special.i1e(small) / torch.special.i0e(small))
+    return torch.where(large, series, 1 - torch.special.i1e(small) / torch.special.i0e(small)).to(k.dtype)
 
 
 def _log_density(k: Tensor, y: Tensor) -> Tensor:
@@ -73,24 +82,33 @@ def _reach(k: Tensor, start: Tensor) -> Tensor:
 def _log_piece(k: Tensor, start: Tensor, length: Tensor) -> Tensor:
     """log of the mass from `start` on, within [0, pi]."""
     some = length > 0
-    seen = torch.where(some, torch.minimum(length, _reach(k.detach(), start)), 1.0)
-    wide_k, wide_start = k.unsqueeze(-1), start.unsqueeze(-1)
-    integral = log_integral(lambda v: -2 * wide_k * torch.sin(wide_start + 0.5 * v) * torch.sin(0.5 * v), seen)
-    return torch.where(some, _log_density(k, start) + integral, -math.inf)
+    start = torch.where(some, start, 0.0)  # from elsewhere an empty piece might have no finite log to differentiate
+    seen = torch.minimum(torch.where(some, length, 1.0), _reach(k.detach(), start))
+    v, weights = panel(seen)
+    exponent = -2 * k.unsqueeze(-1) * torch.sin(start.unsqueeze(-1) + 0.5 * v) * torch.sin(0.5 * v)
+    # the log of a narrow peak's height would cancel against that of its width: both are taken in units of the width
+    large, small, big = _split(k)
+    inverse_width = k.clamp(min=1.0).sqrt()
+    near = (torch.special.i0e(small) * (_TWO_PI * small.clamp(min=1.0).sqrt())).log()
+    height = torch.where(large, _log_i0_excess(big) + 0.5 * _LOG_2PI, near)
+    integral = torch.log((torch.exp(exponent) * weights).sum(-1) * inverse_width)
+    return torch.where(some, integral - (2 * k * torch.sin(0.5 * start).square() + height), -math.inf)
 
 
-def _log_arc(k: Tensor, start: Tensor, length: Tensor) -> Tensor:
-    """log of the mass from `start` over `length` in [0, 2 pi]; differentiable in k alone."""
-    first, last = torch.floor(start / math.pi), torch.floor((start + length) / math.pi)
+def _log_arc(k: Tensor, start: Tensor, end: Tensor, length: Tensor) -> Tensor:
+    """log of the mass from `start` to `end` = start + length, length in [0, 2 pi]; differentiable in k alone.
+
+    All three are given, because next to the mode and in a short arc two of them, rounded, do not tell the third.
+    """
+    first, last = torch.floor(start / math.pi), torch.floor(end / math.pi)
     whole = first == last
-    end = start + length
     odd_first, odd_last = first % 2 == 1, last % 2 == 1
     # a piece that rises is turned round: it starts at its far end
     head_length = torch.where(whole, length, (first + 1) * math.pi - start)
     rising = torch.where(whole, (first + 1) * math.pi - end, 0.0)
     head_start = torch.where(odd_first, rising, start - first * math.pi)
     tail_length = torch.where(whole, 0.0, end - last * math.pi)
-    tail_start = torch.where(odd_last, math.pi - tail_length, 0.0)
+    tail_start = torch.where(odd_last, (last + 1) * math.pi - end, 0.0)
     starts = torch.stack([head_start, tail_start]).clamp(0.0, math.pi)
     lengths = torch.stack([head_length, tail_length]).clamp(0.0, math.pi)
     pieces = _log_piece(k.expand(starts.shape), starts, lengths)
@@ -105,8 +123,8 @@ def _wrapped(angle: Tensor) -> Tensor:
 def _log_tails(k: Tensor, loc: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """The logs of the mass on [-pi, x] and on [x, pi], differentiable in all arguments, twice in x and loc."""
     at, centre = x.detach(), _wrapped(loc.detach())
-    log_p = _log_arc(k, -math.pi - centre, at + math.pi)
-    log_q = _log_arc(k, at - centre, math.pi - at)
+    log_p = _log_arc(k, -math.pi - centre, at - centre, at + math.pi)
+    log_q = _log_arc(k, at - centre, math.pi - centre, math.pi - at)
     lower = log_p < log_q
     small = torch.where(lower, log_p, log_q)
     # what a step of the ends of the arc adds, relative to its mass
@@ -131,25 +149,38 @@ def log_tails(k: Tensor, loc: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
 def _root(k: Tensor, centre: Tensor, log_p: Tensor) -> Tensor:
     """x with log P(X <= x) = log_p <= log(1/2): Newton's method on the log, with halving where it leaves the bracket.
 
+    The mass P on [-pi, x] hardly grows around the antipode of the mode. What is sought is therefore a distance u from
+    one of three anchors: from -pi on, or from the antipode backwards or onwards, where mass is log p, or log|p - P|.
     The start is that of the normal law for 2 sqrt(k) sin(y/2).
     """
-    start = -math.pi - centre
+    start, p = -math.pi - centre, torch.exp(log_p)
     spread = 2 * k.sqrt()
-    level = torch.exp(log_p) + ndtr(spread * torch.sin(0.5 * _wrapped(start)))
+    level = p + ndtr(spread * torch.sin(0.5 * _wrapped(start)))
     z = torch.special.ndtri(torch.where(level > 1, level - 1, level).clamp(1e-300, 1 - 1e-16))
     y = 2 * torch.asin((z / spread.clamp(min=1e-150)).clamp(-1.0, 1.0))
     length = torch.remainder(y - start, _TWO_PI)
-    low, high = torch.zeros_like(length), torch.full_like(length, _TWO_PI)
+
+    before = centre.clamp(min=0.0)  # how far the antipode lies from -pi; for others, -pi serves
+    anchor = torch.where(centre > 0, -math.pi, start)
+    mass = torch.exp(_log_arc(k, start, anchor, before))
+    low_side = p <= 0.5 * mass
+    back = (p < mass) & ~low_side
+    anchor = torch.where(low_side, start, anchor)
+    target = torch.where(low_side | (mass == 0), log_p, (p - mass).abs().log())
+    low, high = torch.zeros_like(p), torch.where(low_side | back, before, _TWO_PI - before)
+    u = torch.where(low_side, length, (length - before).abs())
     for _ in range(24):
-        here = _log_arc(k, start, length)
-        below = here < log_p
-        low, high = torch.where(below, length, low), torch.where(below, high, length)
-        step = (log_p - here) * torch.exp((here - _log_density(k, start + length)).clamp(max=690.0))
-        # towards -pi the mass is in proportion to the length: its logarithm is the better unknown
-        moved = torch.where(step < 0, length * torch.exp(step / length.clamp(min=1e-300)), length + step)
-        inside = (moved >= low) & (moved <= high)
-        length = torch.where(inside, moved, 0.5 * (low + high))
-    return length - math.pi
+        moving = torch.where(back, anchor - u, anchor + u)
+        here = _log_arc(k, torch.where(back, moving, anchor), torch.where(back, anchor, moving), u)
+        below = here < target
+        low, high = torch.where(below, u, low), torch.where(below, high, u)
+        step = (target - here) * torch.exp((here - _log_density(k, moving)).clamp(max=690.0))
+        # towards an anchor the mass is in proportion to u: its logarithm is the better unknown
+        moved = u * torch.exp(step / u.clamp(min=1e-300))
+        before_step, u = u, torch.where((moved >= low) & (moved <= high), moved, 0.5 * (low + high))
+        if known((u - before_step).abs() <= _CLOSE * u):
+            break
+    return torch.where(low_side, u, torch.where(back, before - u, before + u)) - math.pi
 
 
 def quantile(k: Tensor, loc: Tensor, p: Tensor, *, complement: bool = False) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -154,12 +154,12 @@ class IndependentTransform(Transform):
         return self.base_transform.sign
 
     @property
-    def domain(self) -> Constraint:  # type: ignore[override]  # derived from the base transform
-        return constraints.independent(self.base_transform.domain, self.reinterpreted_batch_ndims)
-
-    @property
     def codomain(self) -> Constraint:  # type: ignore[override]  # derived from the base transform
         return constraints.independent(self.base_transform.codomain, self.reinterpreted_batch_ndims)
+
+    @property
+    def domain(self) -> Constraint:  # type: ignore[override]  # derived from the base transform
+        return constraints.independent(self.base_transform.domain, self.reinterpreted_batch_ndims)
 
     def _call(self, x: Tensor) -> Tensor:
         return self.base_transform(x)
@@ -277,15 +277,14 @@ class CatTransform(_Pieces):
 
     def __init__(
         self,
-        tseq: Sequence[Transform],
+        tseq: Iterable[Transform],
         dim: int = 0,
         lengths: Sequence[int] | None = None,
         cache_size: int = 0,
     ) -> None:
-        super().__init__(cache_size)
-        self.transforms = list(tseq)
+        super().__init__(cache_size=cache_size)
+        self.dim, self.transforms = dim, list(tseq)
         self.lengths = [1] * len(self.transforms) if lengths is None else list(lengths)
-        self.dim = dim
 
     @property
     def length(self) -> int:

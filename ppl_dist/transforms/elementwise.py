@@ -25,6 +25,8 @@ __all__ = [
     "TanhTransform",
 ]
 
+NEGLIGIBLE = 40.0  # exp(-40) is lost beside it; torch's softplus takes x itself from 20 on, which is off by 2e-9
+
 
 class ExpTransform(Transform):
     """y = exp(x)."""
@@ -105,7 +107,7 @@ class SoftplusTransform(Transform):
     sign = 1
 
     def _call(self, x: Tensor) -> Tensor:
-        return softplus(x)
+        return softplus(x, 1.0, NEGLIGIBLE)
 
     def _inverse(self, y: Tensor) -> Tensor:
         return y + (-(-y).expm1()).log()  # log(e^y - 1) without overflow
@@ -134,7 +136,7 @@ class TanhTransform(Transform):
 
     def _log_det(self, x: Tensor, y: Tensor) -> Tensor:
         # log(1 - tanh(x)^2) = 2 (log 2 - x - softplus(-2x)): finite for every finite x
-        return 2.0 * (math.log(2.0) - x - softplus(-2.0 * x))
+        return 2.0 * (math.log(2.0) - x - softplus(-2.0 * x, 1.0, NEGLIGIBLE))
 
 
 class ELUTransform(Transform):
@@ -213,22 +215,20 @@ class AffineTransform(Transform):
     bijective = True
     affine = True
 
-    def __init__(self, loc: Tensor | float, scale: Tensor | float, event_dim: int = 0, cache_size: int = 0) -> None:
-        super().__init__(cache_size)
-        self.loc = loc
-        self.scale = scale
-        self._event_dim = event_dim
+    def __init__(self, loc: float | Tensor, scale: float | Tensor, event_dim: int = 0, cache_size: int = 0) -> None:
+        super().__init__(cache_size=cache_size)
+        self.loc, self.scale, self._event_dim = loc, scale, event_dim
 
     @property
     def event_dim(self) -> int:
         return self._event_dim
 
     @property
-    def domain(self) -> Constraint:  # type: ignore[override]  # depends on event_dim
+    def codomain(self) -> Constraint:  # type: ignore[override]  # depends on event_dim
         return _real(self._event_dim)
 
     @property
-    def codomain(self) -> Constraint:  # type: ignore[override]  # depends on event_dim
+    def domain(self) -> Constraint:  # type: ignore[override]  # depends on event_dim
         return _real(self._event_dim)
 
     @property

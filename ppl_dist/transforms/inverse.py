@@ -27,12 +27,12 @@ class InverseTransform(Transform):
         return self._inv.affine and self._inv.bijective
 
     @property
-    def domain(self) -> Constraint:  # type: ignore[override]  # a view on the transform it inverts
-        return self._inv.codomain
-
-    @property
     def codomain(self) -> Constraint:  # type: ignore[override]  # a view on the transform it inverts
         return self._inv.domain
+
+    @property
+    def domain(self) -> Constraint:  # type: ignore[override]  # a view on the transform it inverts
+        return self._inv.codomain
 
     @property
     def inv(self) -> Transform:

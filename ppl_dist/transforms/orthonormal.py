@@ -30,11 +30,11 @@ class _Orthonormal(Transform):
         self.dim = dim
 
     @property
-    def domain(self) -> Constraint:  # type: ignore[override]  # depends on dim
+    def codomain(self) -> Constraint:  # type: ignore[override]  # depends on dim
         return constraints.independent(constraints.real, -self.dim)
 
     @property
-    def codomain(self) -> Constraint:  # type: ignore[override]  # depends on dim
+    def domain(self) -> Constraint:  # type: ignore[override]  # depends on dim
         return constraints.independent(constraints.real, -self.dim)
 
     def _log_det(self, x: Tensor, y: Tensor) -> Tensor:
@@ -72,7 +72,8 @@ class DiscreteCosineTransform(_Orthonormal):
     def _call(self, x: Tensor) -> Tensor:
         x = x.transpose(self.dim, -1)
         # Makhoul (1980), "A fast cosine transform in one and two dimensions", eq. 8: evens up, then odds down
-        folded = torch.cat([x[..., ::2], x[..., 1::2].flip(-1)], -1)
+        evens, odds = x[..., ::2], x[..., 1::2]
+        folded = torch.cat((evens, odds.flip(-1)), dim=-1)
         y: Tensor = (torch.fft.fft(folded) * self._turn(x)).real
         y = y * self._weights(y) if self.smooth else y
         return y.transpose(self.dim, -1)
@@ -150,12 +151,12 @@ class ZeroSumTransform(Transform):
         self.transform_ndims = transform_ndims
 
     @property
-    def domain(self) -> Constraint:  # type: ignore[override]  # depends on transform_ndims
-        return constraints.independent(constraints.real, self.transform_ndims)
-
-    @property
     def codomain(self) -> Constraint:  # type: ignore[override]  # depends on transform_ndims
         return constraints.zero_sum(self.transform_ndims)
+
+    @property
+    def domain(self) -> Constraint:  # type: ignore[override]  # depends on transform_ndims
+        return constraints.independent(constraints.real, self.transform_ndims)
 
     def _call(self, x: Tensor) -> Tensor:
         for dim in range(-self.transform_ndims, 0):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from ppl_dist import Truncated
 from tests.support.families import Case, Row, continuous, each, on_line
 from tests.support.references import Line
 
@@ -78,6 +79,14 @@ def test_between_counts_the_cdf_is_flat(row: Row, case: Case) -> None:
     d, x = row.make(case), row.points(case)
     torch.testing.assert_close(d.cdf(x + 0.5), d.cdf(x), rtol=0, atol=0)
     torch.testing.assert_close(d.survival_function(x + 0.5), d.survival_function(x), rtol=0, atol=0)
+
+
+@each("mass between", where=lambda row, case: line_and_continuous(row, case) and case is row.cases[0])
+def test_a_density_cut_to_an_interval_is_divided_by_its_mass(row: Row, case: Case) -> None:
+    d, x = row.make(case), row.points(case)
+    low, value, high = x[len(x) // 4], x[len(x) // 2], x[3 * len(x) // 4]
+    cut = Truncated(d, low, high).log_prob(value)
+    torch.testing.assert_close(cut, d.log_prob(value) - (d.cdf(high) - d.cdf(low)).log(), rtol=1e-10, atol=1e-10)
 
 
 TAILS = np.array([1e-8, 1e-20, 1e-100, 1e-250])

@@ -57,6 +57,37 @@ CAPABILITIES = (
 )
 
 
+TAILS = ("cdf", "survival_function", "log_cdf", "log_survival_function")
+INVERSES = ("icdf", "isf")
+# method -> what its relative error may be, in float64 and in float32; absolute where a logarithm is below 1
+STATED = {"log_prob": (1e-12, 5e-6), **dict.fromkeys(TAILS, (1e-12, 5e-6)), **dict.fromkeys(INVERSES, (1e-10, 1e-4))}
+
+SHAPES = (1e-8, 1e-3, 0.5, 1.0, 30.0, 1e4, 1e8)
+SCALES = (1e-8, 1.0, 1e8)
+LOCS = (0.0, 1.0, -1e8)
+PROBS = (1e-8, 0.3, 0.5, 1.0 - 2.0**-20)
+LOGITS = (-80.0, -1e-8, 0.0, 3.0, 30.0)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What the methods of a family are held to over a grid of parameters; `tests.accuracy` makes the exact values.
+
+    Attributes:
+        grid: parameter to the values it takes; a setting is any combination of them.
+        looser: "method:float64" or "method:float32" to the bound that holds in place of `STATED`, and why it does.
+        static: parameters that are no tensors.
+    """
+
+    grid: Mapping[str, tuple[float, ...]]
+    looser: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    static: Mapping[str, Any] = field(default_factory=dict)
+
+    def bound(self, method: str, dtype: torch.dtype) -> float:
+        stated = STATED[method][0 if dtype == torch.float64 else 1]
+        return self.looser.get(f"{method}:{str(dtype).removeprefix('torch.')}", (stated, ""))[0]
+
+
 @dataclass(frozen=True)
 class Row:
     """One family: its cases and what it is held against.
@@ -76,6 +107,7 @@ class Row:
         build: makes one from the parameters, where the family itself takes another distribution.
         build_peer: the same of torch's.
         paths: where a built distribution keeps a parameter, "component_distribution.loc"; by default under its name.
+        accuracy: the grids on which it is held to 50 digits; several where a family is given in several ways.
     """
 
     family: type[Distribution]
@@ -93,6 +125,7 @@ class Row:
     build: Callable[..., Distribution] | None = None
     build_peer: Callable[..., Any] | None = None
     paths: Mapping[str, str] = field(default_factory=dict)
+    accuracy: tuple[Accuracy, ...] = ()
 
     @property
     def name(self) -> str:

@@ -16,7 +16,7 @@ import ppl_dist as dist
 from .. import exact, references
 from ..exact import Exact, mp
 from ..statistics import assert_frequencies, assert_uniform
-from ..table import CONTINUOUS, JUMPS, TOO_MANY, UNORDERED, VECTOR, Row, case, no_form
+from ..table import CONTINUOUS, JUMPS, TOO_MANY, UNORDERED, VECTOR, Accuracy, Row, case, no_form
 from .discrete import SPLIT, OneHot, compositions
 
 
@@ -47,10 +47,15 @@ def _logit(x: Any) -> Any:
     return mp.inf if x == 1 else mp.ninf if x == 0 else mp.log(x) - mp.log1p(-x)
 
 
+def _relaxed_log_prob(x: Any, temperature: Any, **p: Any) -> Any:
+    if 0 < x < 1:
+        return mp.log(temperature) + _density(_z(_logit(x), temperature, **p)) - mp.log(x) - mp.log1p(-x)
+    limit = _z(mp.mpf(0), temperature, **p) * (1 if x == 0 else -1)
+    return limit if temperature == 1 else mp.inf if temperature < 1 else mp.ninf
+
+
 RELAXED = Exact(
-    lambda x, temperature, **p: (
-        mp.log(temperature) + _density(_z(_logit(x), temperature, **p)) - mp.log(x) - mp.log1p(-x)
-    ),
+    _relaxed_log_prob,
     lambda x, temperature, **p: _level(_z(_logit(x), temperature, **p)),
     lambda x, temperature, **p: _level(-_z(_logit(x), temperature, **p)),
 )
@@ -252,6 +257,10 @@ def _straight(**p: np.ndarray) -> OneHot:
 
 INSTANCE = "said by neither the class nor the instance, which has rsample all the same"
 MANIFOLD = "a density of K-1 coordinates, constant along the last; the law integrates over all K"
+RELAXED_GRIDS = (
+    Accuracy({"temperature": (1e-8, 0.5, 1.0, 1e8), "logits": (-80.0, -1e-8, 3.0)}),
+    Accuracy({"temperature": (1e-3, 1.0, 30.0), "probs": (1e-8, 0.5, 1.0 - 2.0**-20)}),
+)
 RELAXED_BAD: tuple[dict[str, Any], ...] = ({"temperature": 0.0}, {"temperature": -1.0}, {"temperature": float("nan")})
 NO_MEANS = no_form("the mean of the logarithm of a sum of powers", "mean", "variance", "entropy", "kl_divergence")
 
@@ -288,6 +297,7 @@ ROWS: tuple[Row, ...] = (
         outside=(float("nan"),),
         bad=(*RELAXED_BAD, {"probs": 1.5}),
         whole={"temperature": 1, "logits": 2},
+        accuracy=RELAXED_GRIDS,
         peer=LogitRelaxedBernoulli,
         torch_wrong={"*:has_rsample": INSTANCE},
     ),
@@ -305,6 +315,7 @@ ROWS: tuple[Row, ...] = (
         outside=(-0.5, 2.0, float("nan")),
         bad=(*RELAXED_BAD, {"probs": 1.5}),
         whole={"temperature": 1, "logits": 2},
+        accuracy=RELAXED_GRIDS,
         peer=td.RelaxedBernoulli,
     ),
     Row(

@@ -12,36 +12,52 @@ from scipy import stats
 import ppl_dist as dist
 
 from .. import exact, references
-from ..exact import Exact, mp, xlogy
-from ..table import CONTINUOUS, Row, case, line
+from ..exact import Exact, gamma_tails, mp, xlogy
+from ..table import CONTINUOUS, LOCS, SCALES, SHAPES, Accuracy, Row, case, line
 
 
-def _laplace_cdf(x: Any, loc: Any, scale: Any) -> Any:
-    z = (x - loc) / scale
+def _laplace(z: Any) -> Any:
     return mp.exp(z) / 2 if z < 0 else 1 - mp.exp(-z) / 2
 
 
 LAPLACE = Exact(
     lambda x, loc, scale: -abs(x - loc) / scale - mp.log(2 * scale),
-    _laplace_cdf,
-    lambda x, loc, scale: _laplace_cdf(2 * loc - x, loc, scale),
+    lambda x, loc, scale: _laplace((x - loc) / scale),
+    lambda x, loc, scale: _laplace((loc - x) / scale),
 )
 LOGISTIC = Exact(
     lambda x, loc, scale: -(x - loc) / scale - 2 * mp.log1p(mp.exp(-(x - loc) / scale)) - mp.log(scale),
     lambda x, loc, scale: 1 / (1 + mp.exp((loc - x) / scale)),
     lambda x, loc, scale: 1 / (1 + mp.exp((x - loc) / scale)),
 )
+
+
+def _grown(y: Any) -> Any:
+    """e^y; infinite where exp(-e^y) would have an exponent too long to store."""
+    return mp.exp(y) if y < 1000 else mp.inf
+
+
 GUMBEL = Exact(
     lambda x, loc, scale: (loc - x) / scale - mp.exp((loc - x) / scale) - mp.log(scale),
-    lambda x, loc, scale: mp.exp(-mp.exp((loc - x) / scale)),
-    lambda x, loc, scale: -mp.expm1(-mp.exp((loc - x) / scale)),
+    lambda x, loc, scale: mp.exp(-_grown((loc - x) / scale)),
+    lambda x, loc, scale: -mp.expm1(-_grown((loc - x) / scale)),
 )
+
+
+def _weibull_hazard(x: Any, scale: Any, concentration: Any) -> Any:
+    """(x / scale)**concentration; infinite beyond 1e800, where mpmath would take hours for the next step."""
+    if x == 0:
+        return mp.mpf(0)
+    log_hazard = concentration * mp.log(x / scale)
+    return mp.exp(log_hazard) if log_hazard < 1800 else mp.inf
+
+
 WEIBULL = Exact(
     lambda x, scale, concentration: (
-        mp.log(concentration / scale) + xlogy(concentration - 1, x / scale) - (x / scale) ** concentration
+        mp.log(concentration / scale) + xlogy(concentration - 1, x / scale) - _weibull_hazard(x, scale, concentration)
     ),
-    lambda x, scale, concentration: -mp.expm1(-((x / scale) ** concentration)),
-    lambda x, scale, concentration: mp.exp(-((x / scale) ** concentration)),
+    lambda x, scale, concentration: -mp.expm1(-_weibull_hazard(x, scale, concentration)),
+    lambda x, scale, concentration: mp.exp(-_weibull_hazard(x, scale, concentration)),
 )
 PARETO = Exact(
     lambda x, scale, alpha: mp.log(alpha / x) - alpha * mp.log(x / scale),
@@ -50,15 +66,15 @@ PARETO = Exact(
 )
 CHI2 = Exact(
     lambda x, df: xlogy(df / 2 - 1, x) - x / 2 - df / 2 * mp.log(2) - mp.loggamma(df / 2),
-    lambda x, df: mp.gammainc(df / 2, 0, x / 2, regularized=True),
-    lambda x, df: mp.gammainc(df / 2, x / 2, mp.inf, regularized=True),
+    lambda x, df: gamma_tails(df / 2, x / 2)[0],
+    lambda x, df: gamma_tails(df / 2, x / 2)[1],
 )
 INVERSE_GAMMA = Exact(
     lambda x, concentration, rate: (
         concentration * mp.log(rate) - (concentration + 1) * mp.log(x) - rate / x - mp.loggamma(concentration)
     ),
-    lambda x, concentration, rate: mp.gammainc(concentration, rate / x, mp.inf, regularized=True),
-    lambda x, concentration, rate: mp.gammainc(concentration, 0, rate / x, regularized=True),
+    lambda x, concentration, rate: gamma_tails(concentration, rate / x)[1],
+    lambda x, concentration, rate: gamma_tails(concentration, rate / x)[0],
 )
 KUMARASWAMY = Exact(
     lambda x, concentration1, concentration0: (
@@ -132,6 +148,8 @@ LOC_SCALE = (
     case("wide", loc=1e3, scale=1e2),
 )
 
+GRID = (Accuracy({"loc": LOCS, "scale": SCALES}),)
+
 ROWS: tuple[Row, ...] = (
     Row(
         dist.Laplace,
@@ -142,6 +160,7 @@ ROWS: tuple[Row, ...] = (
         bad=SIGNS,
         whole={"loc": 0, "scale": 2},
         peer=td.Laplace,
+        accuracy=GRID,
     ),
     Row(
         dist.Logistic,
@@ -151,6 +170,7 @@ ROWS: tuple[Row, ...] = (
         outside=FREE,
         bad=SIGNS,
         whole={"loc": 0, "scale": 2},
+        accuracy=GRID,
     ),
     Row(
         dist.Gumbel,
@@ -161,6 +181,7 @@ ROWS: tuple[Row, ...] = (
         bad=SIGNS,
         whole={"loc": 0, "scale": 2},
         peer=td.Gumbel,
+        accuracy=GRID,
     ),
     Row(
         dist.Weibull,
@@ -173,10 +194,11 @@ ROWS: tuple[Row, ...] = (
             case("narrow", scale=3.0, concentration=500.0),
         ),
         lacks=CONTINUOUS,
-        outside=(-1.0, 0.0, float("nan")),
+        outside=(-1.0, float("nan")),
         bad=({"scale": -1.0}, {"concentration": 0.0}, {"scale": float("nan")}),
         whole={"scale": 2, "concentration": 3},
         peer=td.Weibull,
+        accuracy=(Accuracy({"scale": SCALES, "concentration": SHAPES}),),
         torch_wrong={"batch:mode": FLAT_AT_EDGE, "outer:mode": FLAT_AT_EDGE, "steep:mode": FLAT_AT_EDGE},
     ),
     Row(
@@ -193,6 +215,7 @@ ROWS: tuple[Row, ...] = (
         bad=({"scale": -1.0}, {"alpha": 0.0}, {"scale": float("nan")}),
         whole={"scale": 2, "alpha": 3},
         peer=td.Pareto,
+        accuracy=(Accuracy({"scale": SCALES, "alpha": SHAPES}),),
     ),
     Row(
         dist.Chi2,
@@ -207,6 +230,7 @@ ROWS: tuple[Row, ...] = (
         bad=({"df": -1.0}, {"df": 0.0}, {"df": float("nan")}),
         whole={"df": 3},
         peer=td.Chi2,
+        accuracy=(Accuracy({"df": SHAPES}),),
     ),
     Row(
         dist.InverseGamma,
@@ -221,6 +245,7 @@ ROWS: tuple[Row, ...] = (
         bad=({"concentration": -1.0}, {"rate": 0.0}, {"rate": float("nan")}),
         whole={"concentration": 3, "rate": 2},
         peer=td.InverseGamma,
+        accuracy=(Accuracy({"concentration": SHAPES, "rate": SCALES}),),
     ),
     Row(
         dist.Kumaraswamy,
@@ -238,6 +263,7 @@ ROWS: tuple[Row, ...] = (
         bad=({"concentration1": -1.0}, {"concentration0": 0.0}),
         whole={"concentration1": 2, "concentration0": 3},
         peer=td.Kumaraswamy,
+        accuracy=(Accuracy(dict.fromkeys(("concentration1", "concentration0"), (1e-8, 1e-3, 0.5, 1.0, 30.0, 1e8))),),
         torch_wrong={"*:mode": "nan, also where the density has a peak"},
     ),
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,9 @@ from scipy import special, stats
 import ppl_dist as dist
 
 from .. import references
-from ..exact import Exact, log, mp, xlogy
-from ..statistics import assert_frequencies
-from ..table import ENDLESS, JUMPS, TOO_MANY, UNORDERED, Row, case
-
-
-def _sum(mass: Callable[..., Any], low: Any, high: Any) -> Any:
-    return mp.fsum(mass(mp.mpf(k)) for k in range(int(low), int(high) + 1))
+from ..compositions import Multinomial, compositions
+from ..exact import Exact, beta_tails, log, mp, xlogy
+from ..table import ENDLESS, JUMPS, PROBS, SCALES, TOO_MANY, UNORDERED, Accuracy, Row, case
 
 
 def _choose(n: Any, k: Any) -> Any:
@@ -32,29 +29,14 @@ def _ratio(r: Any, k: Any) -> Any:
     return mp.mpf(0) if k == 0 else mp.loggamma(k + r) - mp.loggamma(k + 1) - mp.loggamma(r)
 
 
-def _beta_tail(a: Any, b: Any, x: Any) -> Any:
-    """I_x(a, b), by the series of positive terms (DLMF 8.17.8)."""
-    if x == 0:
-        return mp.mpf(0)
-    if x == 1:
-        return mp.mpf(1)
-    term = total = mp.mpf(1)
-    i = 0
-    while term > total * mp.mpf(10) ** -40 or (a + b + i) * x > a + 1 + i:
-        term *= (a + b + i) / (a + 1 + i) * x
-        total += term
-        i += 1
-    log_front = a * mp.log(x) + b * mp.log1p(-x) + mp.loggamma(a + b) - mp.loggamma(a) - mp.loggamma(b) - mp.log(a)
-    return mp.exp(log_front) * total
-
-
 def _tails(p: Any, q: Any, k: Any, m: Any) -> tuple[Any, Any]:
     """P(X <= k) = I_q(m, k + 1) and P(X > k) = I_p(k + 1, m)."""
     if k < 0:
         return mp.mpf(0), mp.mpf(1)
     if m <= 0:
         return mp.mpf(1), mp.mpf(0)
-    return _beta_tail(m, k + 1, q), _beta_tail(k + 1, m, p)
+    above, below = beta_tails(k + 1, m, p, q)
+    return below, above
 
 
 def _by(parameter: str, log_prob: Any, tails: Any) -> Exact:
@@ -75,8 +57,16 @@ def _by(parameter: str, log_prob: Any, tails: Any) -> Exact:
     )
 
 
-def _probs(p: dict[str, np.ndarray]) -> tuple[np.ndarray, str]:
-    return (p["probs"], "probs") if "probs" in p else (special.expit(p["logits"]), "logits")
+def _probs(p: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, str]:
+    """p, 1 - p, and the name of the parameter that says them."""
+    if "probs" in p:
+        return p["probs"], 1 - p["probs"], "probs"
+    return special.expit(p["logits"]), special.expit(-p["logits"]), "logits"
+
+
+def _log1m(p: Any, q: Any) -> Any:
+    """log q, for q = 1 - p, to 50 digits of itself."""
+    return mp.log1p(-p) if p < 0.5 else log(q)
 
 
 @dataclass(frozen=True)
@@ -91,25 +81,51 @@ class Counts(references.Line):
         return -(np.exp(mass) * np.where(np.isfinite(mass), mass, 0.0)).sum(0)
 
 
+@dataclass(frozen=True)
+class Deep:
+    """A law of scipy, with upper quantiles for levels below the rounding of 1, where scipy's own are infinite."""
+
+    law: Any
+    logsf: Callable[[np.ndarray], np.ndarray]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.law, name)
+
+    def isf(self, q: np.ndarray) -> np.ndarray:
+        """The smallest count with log P(X > k) <= log q, by bisection."""
+        q = np.asarray(q)
+        high = np.minimum(np.broadcast_to(self.law.support()[1], q.shape), 1e18)
+        low = np.full(q.shape, -1.0)
+        for _ in range(62):
+            middle = np.floor((low + high) / 2)
+            reached = (self.logsf(middle) <= np.log(q)) & (middle > low)
+            low, high = np.where(reached, low, middle), np.where(reached, middle, high)
+        return high
+
+
 def _nothing(shape: tuple[int, ...]) -> references.Finite:
     """All mass at 0."""
     return references.Finite(np.ones((*shape, 1)))
 
 
 def _geometric(**p: np.ndarray) -> Counts | references.Finite:
-    probs, name = _probs(p)
+    probs, _, name = _probs(p)
     if (probs == 1).all():
         return _nothing(probs.shape)
-    formulas = _by(
-        name,
-        lambda x, p, q, n: log(p) + xlogy(x, q),
-        lambda k, p, q, n: (1 - q ** (k + 1), q ** (k + 1)) if k >= 0 else (mp.mpf(0), mp.mpf(1)),
-    )
-    return Counts(stats.geom(probs, loc=-1), formulas, p)
+
+    def tails(k: Any, p: Any, q: Any, n: Any) -> tuple[Any, Any]:
+        if k < 0:
+            return mp.mpf(0), mp.mpf(1)
+        fall = (k + 1) * _log1m(p, q)
+        return -mp.expm1(fall), mp.exp(fall)
+
+    formulas = _by(name, lambda x, p, q, n: log(p) + (x * _log1m(p, q) if x else 0), tails)
+    law = stats.geom(probs, loc=-1)
+    return Counts(Deep(law, lambda k: (k + 1) * np.log1p(-probs)), formulas, p)
 
 
 def _binomial(total_count: np.ndarray, **p: np.ndarray) -> Counts:
-    probs, name = _probs(p)
+    probs, _, name = _probs(p)
     formulas = _by(
         name,
         lambda x, p, q, n: _choose(n, x) + xlogy(x, p) + xlogy(n - x, q),
@@ -119,7 +135,7 @@ def _binomial(total_count: np.ndarray, **p: np.ndarray) -> Counts:
 
 
 def _negative(total_count: np.ndarray, **p: np.ndarray) -> Counts | references.Finite:
-    probs, name = _probs(p)
+    probs, failure, name = _probs(p)
     if (probs * total_count == 0).all():
         return _nothing(probs.shape)
     formulas = _by(
@@ -127,7 +143,7 @@ def _negative(total_count: np.ndarray, **p: np.ndarray) -> Counts | references.F
         lambda x, p, q, n: _ratio(n, x) + xlogy(x, p) + n * log(q),
         lambda k, p, q, n: _tails(p, q, k, n),
     )
-    return Counts(stats.nbinom(total_count, 1 - probs), formulas, {"total_count": total_count, **p})
+    return Counts(stats.nbinom(total_count, failure), formulas, {"total_count": total_count, **p})
 
 
 GAMMA_POISSON = Exact(
@@ -141,23 +157,56 @@ GAMMA_POISSON = Exact(
 
 def _gamma_poisson(concentration: np.ndarray, rate: np.ndarray) -> Counts:
     law = stats.nbinom(concentration, rate / (1 + rate))
+    if (rate < 1e-6).all():  # the search of scipy for quantiles does not end; here counts are as good as numbers
+        law = stats.gamma(concentration, scale=1 / rate)
     return Counts(law, GAMMA_POISSON, {"concentration": concentration, "rate": rate})
 
 
+def _log_beta(a: Any, b: Any) -> Any:
+    return mp.loggamma(a) + mp.loggamma(b) - mp.loggamma(a + b)
+
+
 def _beta_binomial_log_mass(x: Any, concentration1: Any, concentration0: Any, total_count: Any) -> Any:
-    joint = mp.log(mp.beta(x + concentration1, total_count - x + concentration0))
-    return _choose(total_count, x) + joint - mp.log(mp.beta(concentration1, concentration0))
+    joint = _log_beta(x + concentration1, total_count - x + concentration0)
+    return _choose(total_count, x) + joint - _log_beta(concentration1, concentration0)
+
+
+@functools.lru_cache(maxsize=64)
+def _beta_binomial_tails(a: Any, b: Any, n: Any) -> tuple[list[Any], list[Any]]:
+    """P(X <= k) and P(X > k) for k = 0 ... n, from the ratios of neighbouring masses."""
+    top = int(n)
+    masses = [mp.exp(_beta_binomial_log_mass(mp.mpf(0), a, b, n))]
+    for k in range(top):
+        masses.append(masses[-1] * (n - k) * (k + a) / ((k + 1) * (n - k - 1 + b)))
+    above = list(accumulate(reversed(masses[1:]), initial=mp.mpf(0)))
+    return list(accumulate(masses)), above[::-1]
+
+
+def _beta_binomial_tail(x: Any, which: int, a: Any, b: Any, n: Any) -> Any:
+    k = int(mp.floor(x))
+    if k < 0 or k >= n:
+        return mp.mpf((k >= n) == (which == 0))
+    return _beta_binomial_tails(a, b, n)[which][k]
 
 
 BETA_BINOMIAL = Exact(
     _beta_binomial_log_mass,
-    lambda x, **kw: _sum(lambda k: mp.exp(_beta_binomial_log_mass(k, **kw)), 0, min(mp.floor(x), kw["total_count"])),
-    lambda x, **kw: _sum(lambda k: mp.exp(_beta_binomial_log_mass(k, **kw)), mp.floor(x) + 1, kw["total_count"]),
+    lambda x, concentration1, concentration0, total_count: _beta_binomial_tail(
+        x, 0, concentration1, concentration0, total_count
+    ),
+    lambda x, concentration1, concentration0, total_count: _beta_binomial_tail(
+        x, 1, concentration1, concentration0, total_count
+    ),
 )
 
 
 def _beta_binomial(**p: np.ndarray) -> Counts:
-    return Counts(stats.betabinom(p["total_count"], p["concentration1"], p["concentration0"]), BETA_BINOMIAL, p)
+    law = stats.betabinom(p["total_count"], p["concentration1"], p["concentration0"])
+    if law.mean().ndim:
+        return Counts(law, BETA_BINOMIAL, p)
+    log_mass = law.logpmf(np.arange(p["total_count"] + 1))
+    log_sf = np.append(np.logaddexp.accumulate(log_mass[:0:-1])[::-1], -np.inf)
+    return Counts(Deep(law, lambda k: np.where(k < 0, 0.0, log_sf[k.astype(int)])), BETA_BINOMIAL, p)
 
 
 DISCRETE_UNIFORM = Exact(
@@ -205,65 +254,6 @@ def _one_hot(probs: np.ndarray | None = None, logits: np.ndarray | None = None) 
     return OneHot(references.Finite(special.softmax(logits, -1) if probs is None else probs))
 
 
-def compositions(n: int, k: int) -> Iterator[tuple[int, ...]]:
-    """All k-vectors of counts with sum n: bars among stars."""
-    for bars in combinations(range(n + k - 1), k - 1):
-        edges = (-1, *bars, n + k - 1)
-        yield tuple(b - a - 1 for a, b in pairwise(edges))
-
-
-@dataclass(frozen=True)
-class Multinomial:
-    """Vectors of counts; any sum of coordinates is binomial."""
-
-    total_count: np.ndarray
-    probs: np.ndarray
-
-    def _broadcast(self) -> tuple[np.ndarray, np.ndarray]:
-        probs = self.probs / self.probs.sum(-1, keepdims=True)
-        batch = np.broadcast_shapes(self.total_count.shape, probs.shape[:-1])
-        return np.broadcast_to(self.total_count, batch), np.broadcast_to(probs, batch + probs.shape[-1:])
-
-    def log_prob(self, x: np.ndarray) -> np.ndarray:
-        n, p = self._broadcast()
-        log_mass = special.gammaln(n + 1) + (special.xlogy(x, p) - special.gammaln(x + 1)).sum(-1)
-        return np.where(x.sum(-1) == n, log_mass, -np.inf)
-
-    def points(self) -> np.ndarray:
-        n, p = self._broadcast()
-        return np.random.default_rng(0).multinomial(n.astype(int), p, size=(7, *n.shape)).astype(float)
-
-    @property
-    def mean(self) -> np.ndarray:
-        n, p = self._broadcast()
-        return n[..., None] * p
-
-    @property
-    def variance(self) -> np.ndarray:
-        return self.mean * (1 - self._broadcast()[1])
-
-    def entropy(self) -> np.ndarray:
-        n, p = self._broadcast()
-        out = np.empty(n.shape)
-        for where in np.ndindex(n.shape):
-            out[where] = stats.multinomial(int(n[where]), p[where]).entropy()
-        return out
-
-    def assert_fits(self, draws: np.ndarray) -> None:
-        n, p = self._broadcast()
-        assert (draws.sum(-1) == n).all()
-        for where in np.ndindex(n.shape):
-            column, probs = draws[(slice(None), *where)], p[where]
-            sums = [(column[:, i], probs[i]) for i in range(len(probs))]
-            if len(probs) > 1:
-                sums.append((column[:, 0] + column[:, -1], min(1.0, probs[0] + probs[-1])))
-            for count, one in sums:
-                top = int(n[where])
-                assert_frequencies(
-                    np.bincount(count.astype(int), minlength=top + 1), stats.binom(top, one).pmf(np.arange(top + 1))
-                )
-
-
 def _multinomial(
     total_count: np.ndarray, probs: np.ndarray | None = None, logits: np.ndarray | None = None
 ) -> Multinomial:
@@ -271,7 +261,11 @@ def _multinomial(
 
 
 SPLIT = "a graph cannot look at the count, and splits it where eager code throws one by one: same law, other draws"
+HALVED = "the chance of a logit near 0, one half and a little, is held to 1e-16, which 1e8 trials raise to 1e-11"
 CLAMPED = "clamped to the eps of the dtype"
+ODDS = (-80.0, -8.0, -1e-8, 3.0, 30.0)
+
+__all__ = ["ROWS", "SPLIT", "OneHot", "compositions"]
 
 ROWS: tuple[Row, ...] = (
     Row(
@@ -291,6 +285,7 @@ ROWS: tuple[Row, ...] = (
         whole={"probs": 1},
         peer=td.Geometric,
         torch_wrong={"certain:logits": CLAMPED, "certain:entropy": CLAMPED, "certain:perplexity": CLAMPED},
+        accuracy=(Accuracy({"probs": (*PROBS, 1e-3)}), Accuracy({"logits": ODDS})),
     ),
     Row(
         dist.Binomial,
@@ -310,6 +305,13 @@ ROWS: tuple[Row, ...] = (
         whole={"total_count": 5, "probs": 1},
         peer=td.Binomial,
         torch_wrong={"certain:logits": CLAMPED, "certain:log_prob": CLAMPED},
+        accuracy=(
+            Accuracy({"total_count": (1.0, 30.0, 1e4, 1e8), "probs": PROBS}),
+            Accuracy(
+                {"total_count": (1.0, 30.0, 1e8), "logits": ODDS},
+                looser={"cdf:float64": (5e-11, HALVED), "survival_function:float64": (5e-12, HALVED)},
+            ),
+        ),
     ),
     Row(
         dist.NegativeBinomial,
@@ -329,6 +331,10 @@ ROWS: tuple[Row, ...] = (
         whole={"total_count": 5, "probs": 0},
         peer=td.NegativeBinomial,
         torch_wrong={"empty:logits": CLAMPED, "empty:stddev": CLAMPED},
+        accuracy=(
+            Accuracy({"total_count": (1e-8, 0.5, 30.0, 1e4, 1e8), "probs": (1e-8, 0.3, 1.0 - 2.0**-20)}),
+            Accuracy({"total_count": (1e-8, 0.5, 30.0, 1e8), "logits": ODDS}),
+        ),
     ),
     Row(
         dist.OneHotCategorical,
@@ -383,6 +389,7 @@ ROWS: tuple[Row, ...] = (
         outside=(-1.0, 0.5, 6.0, float("nan")),
         bad=({"low": 0.5}, {"high": -1.0}, {"low": float("nan")}),
         whole={"low": 1, "high": 6},
+        accuracy=(Accuracy({"low": (0.0, 1.0, -5.0, -1e8), "high": (1.0, 2.0, 1e4, 1e8)}),),
     ),
     Row(
         dist.BetaBinomial,
@@ -399,6 +406,15 @@ ROWS: tuple[Row, ...] = (
         outside=(-1.0, 0.5, 11.0, float("nan")),
         bad=({"concentration1": -1.0}, {"concentration0": 0.0}, {"total_count": -1.0}, {"total_count": 2.5}),
         whole={"concentration1": 2, "concentration0": 3, "total_count": 4},
+        accuracy=(
+            Accuracy(
+                {
+                    "concentration1": (1e-8, 0.5, 30.0, 1e8),
+                    "concentration0": (1e-8, 1.0, 1e8),
+                    "total_count": (1.0, 30.0, 1000.0),
+                }
+            ),
+        ),
     ),
     Row(
         dist.GammaPoisson,
@@ -413,5 +429,6 @@ ROWS: tuple[Row, ...] = (
         outside=(-1.0, 0.5, float("nan")),
         bad=({"concentration": -1.0}, {"rate": 0.0}),
         whole={"concentration": 2, "rate": 3},
+        accuracy=(Accuracy({"concentration": (1e-8, 0.5, 30.0, 1e4, 1e8), "rate": SCALES}),),
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import ppl_dist as dist
 from .. import exact
 from ..blends import Blend, along
 from ..references import Atom, Line
-from ..table import CONTINUOUS, ENDLESS, JUMPS, Row, case, no_form
+from ..table import CONTINUOUS, ENDLESS, JUMPS, Accuracy, Row, case, no_form
 from .discrete import _binomial, _negative
 
 LOG_OF_SUM = "the logarithm of a sum has no mean in closed form; the error points at Monte Carlo"
@@ -102,10 +103,44 @@ POSITIVE_EXPONENTIAL = exact.Exact(
 )
 
 
+def _gates(gate: Any = None, gate_logits: Any = None) -> tuple[Any, Any]:
+    """g and 1 - g."""
+    if gate is not None:
+        return gate, 1 - gate
+    return 1 / (1 + exact.mp.exp(-gate_logits)), 1 / (1 + exact.mp.exp(gate_logits))
+
+
+def _more_zeros(counts: exact.Exact) -> exact.Exact:
+    def mixed(formula: Any, at_zero: bool, log: bool) -> Any:
+        def result(x: Any, gate: Any = None, gate_logits: Any = None, **p: Any) -> Any:
+            g, rest = _gates(gate, gate_logits)
+            value = formula(x, **p)
+            total = rest * (exact.mp.exp(value) if log else value) + (g if at_zero and (x == 0 or not log) else 0)
+            return exact.log(total) if log else total
+
+        return result
+
+    return exact.Exact(
+        mixed(counts.log_prob, True, True), mixed(counts.cdf, True, False), mixed(counts.sf, False, False)
+    )
+
+
+@dataclass(frozen=True)
+class Inflated(Blend):
+    """Counts with more zeros, and the same as one law on the line, for values on a grid."""
+
+    line: Line | None = None
+
+
 def _with_zeros(counts: Line, p: dict[str, np.ndarray]) -> Blend:
+    given = {name: p[name] for name in ("gate", "gate_logits") if name in p}
     gate = p["gate"] if "gate" in p else special.expit(p["gate_logits"])
     nothing = np.zeros(np.broadcast_shapes(gate.shape, counts.mean.shape))
-    return Blend(np.stack([gate, 1 - gate], -1), (Atom(nothing, nothing), counts), discrete=True)
+    parts = (Atom(nothing, nothing), counts)
+    line = None
+    if isinstance(counts, Line):
+        line = Line(counts.law, _more_zeros(counts.exact), {**counts.parameters, **given}, discrete=True)
+    return Inflated(np.stack([gate, 1 - gate], -1), parts, discrete=True, line=line)
 
 
 def _inflated_poisson(rate: np.ndarray, **p: np.ndarray) -> Blend:
@@ -140,6 +175,7 @@ BETTER = {
     "*:has_enumerate_support": "torch enumerates no mixture",
 }
 NAN = float("nan")
+GATES = (1e-8, 0.3, 1.0 - 2.0**-20)
 
 ROWS: tuple[Row, ...] = (
     Row(
@@ -267,6 +303,7 @@ ROWS: tuple[Row, ...] = (
         bad=({"gate": -0.1}, {"gate": 1.1}, {"gate": NAN}),
         build=inflated,
         paths={"total_count": "base_dist.total_count", "probs": "base_dist.probs"},
+        accuracy=(Accuracy({"total_count": (30.0, 1e8), "probs": (1e-8, 0.3), "gate": GATES}),),
     ),
     Row(
         dist.ZeroInflatedPoisson,
@@ -284,6 +321,10 @@ ROWS: tuple[Row, ...] = (
         outside=(-1.0, 0.5, NAN),
         bad=({"rate": -1.0}, {"gate": -0.1}, {"gate": 1.1}, {"gate": NAN}),
         whole={"rate": 2, "gate": 0},
+        accuracy=(
+            Accuracy({"rate": (1e-8, 1.0, 30.0, 1e8), "gate": GATES}),
+            Accuracy({"rate": (1e-8, 1.0, 1e4), "gate_logits": (-80.0, -8.0, 3.0, 30.0)}),
+        ),
     ),
     Row(
         dist.ZeroInflatedNegativeBinomial,
@@ -298,5 +339,9 @@ ROWS: tuple[Row, ...] = (
         outside=(-1.0, 0.5, NAN),
         bad=({"probs": -0.1}, {"total_count": -1.0}, {"gate": -0.1}, {"gate": 1.1}),
         whole={"total_count": 5, "probs": 0, "gate": 0},
+        accuracy=(
+            Accuracy({"total_count": (1e-8, 0.5, 1e8), "probs": (1e-8, 0.3, 1.0 - 2.0**-20), "gate": (1e-8, 0.3)}),
+            Accuracy({"total_count": (0.5, 30.0), "logits": (-80.0, 3.0, 30.0), "gate_logits": (-8.0, 30.0)}),
+        ),
     ),
 )

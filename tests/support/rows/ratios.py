@@ -11,15 +11,15 @@ from scipy import stats
 import ppl_dist as dist
 
 from .. import references
-from ..exact import Exact, mp
-from ..table import CONTINUOUS, Row, case, line, no_form
+from ..exact import Exact, beta_tails, mp
+from ..table import CONTINUOUS, SCALES, Accuracy, Row, case, line, no_form
 
 
 def _student_tail(t: Any, df: Any) -> Any:
     """P(T > t)."""
     if t < 0:
         return 1 - _student_tail(-t, df)
-    return mp.betainc(df / 2, mp.mpf(1) / 2, 0, df / (df + t * t), regularized=True) / 2
+    return beta_tails(df / 2, mp.mpf(1) / 2, df / (df + t * t), t * t / (df + t * t))[0] / 2
 
 
 STUDENT = Exact(
@@ -38,10 +38,10 @@ FISHER = Exact(
         df1 / 2 * mp.log(df1 / df2)
         + (df1 / 2 - 1) * mp.log(x)
         - (df1 + df2) / 2 * mp.log1p(df1 * x / df2)
-        - mp.log(mp.beta(df1 / 2, df2 / 2))
+        - (mp.loggamma(df1 / 2) + mp.loggamma(df2 / 2) - mp.loggamma((df1 + df2) / 2))
     ),
-    lambda x, df1, df2: mp.betainc(df1 / 2, df2 / 2, 0, df1 * x / (df1 * x + df2), regularized=True),
-    lambda x, df1, df2: mp.betainc(df2 / 2, df1 / 2, 0, df2 / (df1 * x + df2), regularized=True),
+    lambda x, df1, df2: beta_tails(df1 / 2, df2 / 2, df1 * x / (df1 * x + df2), df2 / (df1 * x + df2))[0],
+    lambda x, df1, df2: beta_tails(df1 / 2, df2 / 2, df1 * x / (df1 * x + df2), df2 / (df1 * x + df2))[1],
 )
 
 
@@ -93,6 +93,7 @@ ROWS: tuple[Row, ...] = (
         whole={"df": 3, "loc": 0, "scale": 2},
         peer=td.StudentT,
         one_noise=False,
+        accuracy=(Accuracy({"df": (1e-8, 1e-3, 1.0, 30.0, 1e4, 1e8), "loc": (0.0, 1.0), "scale": (1e-8, 1.0)}),),
     ),
     Row(
         dist.FisherSnedecor,
@@ -108,6 +109,7 @@ ROWS: tuple[Row, ...] = (
         whole={"df1": 3, "df2": 9},
         peer=td.FisherSnedecor,
         one_noise=False,
+        accuracy=(Accuracy(dict.fromkeys(("df1", "df2"), (1e-8, 1e-3, 1.0, 30.0, 1e4, 1e8))),),
     ),
     Row(
         dist.GeneralizedPareto,
@@ -124,6 +126,7 @@ ROWS: tuple[Row, ...] = (
         bad=({"scale": 0.0}, {"loc": float("nan")}, {"concentration": float("nan")}),
         whole={"loc": 0, "scale": 2, "concentration": 1},
         peer=td.GeneralizedPareto,
+        accuracy=(Accuracy({"loc": (0.0, -1e8), "scale": SCALES, "concentration": (-0.5, -1e-8, 0.0, 1.0, 1e4)}),),
         gaps={"variance:heavy": "infinite; scipy says nan"},
         torch_wrong={
             "heavy:mean": ENDLESS,

@@ -14,7 +14,7 @@ import ppl_dist as dist
 from .. import exact, references
 from ..exact import Exact, mp
 from ..statistics import assert_frequencies, assert_mean
-from ..table import CONTINUOUS, ENDLESS, JUMPS, Row, case, does_not_apply, no_form
+from ..table import CONTINUOUS, ENDLESS, JUMPS, Accuracy, Row, case, does_not_apply, no_form
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(60)
 ENDS = {"low": -np.inf, "high": np.inf}
@@ -262,6 +262,14 @@ INSIDE = {"concentration": "base_dist.concentration", "rate": "base_dist.rate"}
 NORMAL_INSIDE = {"loc": "base_dist.loc", "scale": "base_dist.scale"}
 NO_PAIR = no_form("no form serves every base, between ends of every kind", "kl_divergence")
 
+FAR = (
+    Accuracy({"low": (-30.0, -1.0, 8.0, 30.0), "high": (30.0009765625, 40.0, 1e8)}),
+    Accuracy({"loc": (0.0, -1e8), "scale": (1e-8, 1.0, 1e8), "low": (1.0, 8.0)}),
+    Accuracy({"loc": (0.0, 30.0), "scale": (1e-3, 1.0, 1e8), "high": (-8.0, 1.0)}),
+)
+
+BESIDE = "next to its end the mass is a difference of two tails of the base"
+
 ROWS: tuple[Row, ...] = (
     Row(
         dist.TruncatedNormal,
@@ -280,6 +288,7 @@ ROWS: tuple[Row, ...] = (
         outside=(-1.5, 2.5, float("nan")),
         bad=({"scale": -1.0}, {"scale": 0.0}, {"loc": float("nan")}, {"high": -2.0}),
         whole={"loc": 0, "scale": 2, "low": -1, "high": 3},
+        accuracy=FAR,
         gaps={
             "rsample: implicit:far": "the law's step is wider than the distance of a draw from the end",
             "rsample: implicit:narrow": "the law's step is wider than the distance of a draw from the end",
@@ -298,6 +307,15 @@ ROWS: tuple[Row, ...] = (
         lacks=CONTINUOUS | NO_PAIR,
         outside=(0.2, 3.5, float("nan")),
         bad=({"low": float("nan")}, {"high": 0.4}),
+        accuracy=(
+            Accuracy(
+                {"concentration": (0.5, 30.0), "rate": (1.0,), "low": (1e-8, 1.0, 80.0), "high": (80.5, 1e8)},
+                looser={
+                    "cdf:float64": (5e-11, BESIDE),
+                    "log_cdf:float64": (2e-12, BESIDE),
+                },
+            ),
+        ),
         build=_gamma,
         paths=INSIDE,
     ),
