@@ -12,6 +12,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ppl_dist import special
+from ppl_dist.special import binomial, logistic, student, von_mises
 
 F64 = torch.float64
 
@@ -76,6 +77,38 @@ SMOOTH: dict[str, tuple[Tensor, ...]] = {
     "stdtrit": pair(wide(0.6, 20, 5), unit(5)),
     "trigamma": pair(wide(0.5, 15, 6)),
 }
+
+
+def with_rest(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function of chances p, 1 - p and their logs, as one of p alone."""
+    return lambda k, m, p: function(k, m, p, 1 - p, p.log(), (-p).log1p())
+
+
+# those that stand beside the public ones, with points on both sides of where their formulas change
+INNER: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, ...]]] = {
+    "log_binomial": (with_rest(binomial.log_binomial), pair(wide(1, 40, 6), wide(0.5, 60, 6), unit(6))),
+    "log_count_share": (
+        lambda a, k: binomial.log_count_share(a, k, torch.full_like(a, 30.0), torch.full_like(k, 50.0)),
+        pair(wide(0.5, 40, 6), wide(1, 50, 6)),
+    ),
+    "poisson_surprise": (
+        lambda k, n: binomial.poisson_surprise(k, n, torch.full_like(k, 0.4), torch.full_like(k, 0.4).log(), k - 0.4 * n),
+        pair(wide(1, 40, 6), wide(2, 90, 6)),
+    ),
+    "half_step": (student.half_step, pair(wide(0.5, 20, 6))),
+    "half_step_slope": (student.half_step_slope, pair(wide(0.5, 20, 6))),
+    "log_i0e": (von_mises.log_i0e, pair(wide(0.5, 200, 6))),
+    "length_deficit": (von_mises.length_deficit, pair(wide(0.5, 200, 6))),
+    "expit": (logistic.expit, pair(wide(-30, 30, 6))),
+    "softplus_mean": (logistic.softplus_mean, pair(wide(-4, 4, 4), wide(0.3, 3, 4))),
+}
+
+
+@pytest.mark.parametrize("name", INNER)
+def test_first_and_second_derivatives_of_inner_functions(name: str) -> None:
+    function, arguments = INNER[name]
+    assert gradcheck(function, arguments)
+    assert gradgradcheck(function, arguments)
 
 
 def function_of(name: str) -> Callable[..., Tensor]:
