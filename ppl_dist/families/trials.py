@@ -83,7 +83,7 @@ def search(d: Any, log_p: Tensor, log_q: Tensor) -> Tensor:
             k = torch.where(k.isfinite(), k, ((low + high) / 2).floor())
         closed = torch.where(high - low <= 1, high, k)
         # no search leads to an end that has all mass
-        return torch.where((top == 0) | (wide._chances()[1] == 0), top, closed)
+        return torch.where((top == 0) | (wide._chances()[1] == 0), top, closed.abs())  # `ceil` may give -0
 
 
 def skewed(z: Tensor, mean: Tensor, variance: Tensor, lean: Tensor) -> Tensor:

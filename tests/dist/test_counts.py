@@ -116,3 +116,8 @@ def test_integer_values_are_scored_in_the_precision_of_the_parameters() -> None:
     torch.testing.assert_close(
         d.log_prob(torch.tensor(9)), d.log_prob(torch.tensor(9.0, dtype=torch.float64)), rtol=1e-15, atol=0
     )
+
+
+def test_a_quantile_of_zero_has_no_sign() -> None:
+    zero = dist.NegativeBinomial(torch.tensor(1e-8), probs=torch.tensor(0.5)).icdf(torch.tensor([0.9, 0.5]))
+    assert (zero == 0).all() and not zero.signbit().any()
