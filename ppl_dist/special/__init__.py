@@ -1,6 +1,7 @@
 """Special functions for densities, distribution functions and quantiles: plain torch, differentiable twice.
 
-No function branches on data, so all of them go through `torch.func.vmap`, `make_fx` and `torch.compile`.
+All of them go through `torch.func.vmap`, `make_fx` and `torch.compile`. A look at the values (`values.py`) may spare
+work that they do not need; where nothing can be looked at, in a graph say, all of it is done.
 """
 
 from .beta import (
