@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, silu, softplus
@@ -13,17 +15,18 @@ from ..param import Param, param
 from ..values import highest
 from .categorical import count_up
 
-__all__ = ["Bernoulli", "Trial"]
+__all__ = ["Bernoulli", "GivenChance", "Trial"]
 
 _LONG = 1000  # entries from which the library's softplus is slower than its parts
 
 
-class Trial(Distribution):
-    """A law made of one trial, given by its chance of success, probs p, or by logits log(p / (1-p))."""
+class GivenChance:
+    """Mixed into laws that are given by the chance of success, `probs` p, or by `logits` log(p / (1-p))."""
 
-    probs: Param = param(unit_interval, derive=lambda d: d.logits.sigmoid(), default=None)
-    logits: Param = param(real, derive=lambda d: d.probs.logit(), default=None)
-    exactly_one = ("probs", "logits")
+    if TYPE_CHECKING:
+        probs: Tensor
+        logits: Tensor
+        _batch_shape: torch.Size
 
     @property
     def param_shape(self) -> torch.Size:
@@ -35,6 +38,19 @@ class Trial(Distribution):
         given: Tensor = state["logits"] if "logits" in state else state["probs"]
         return given
 
+    def _failure(self) -> Tensor:
+        """1 - p, to full relative accuracy."""
+        given = self._given()
+        return (-given).sigmoid() if "logits" in self.__dict__ else 1 - given
+
+
+class Trial(GivenChance, Distribution):
+    """A law made of one trial."""
+
+    probs: Param = param(unit_interval, derive=lambda d: d.logits.sigmoid(), default=None)
+    logits: Param = param(real, derive=lambda d: d.probs.logit(), default=None)
+    exactly_one = ("probs", "logits")
+
 
 class Bernoulli(Trial, ExponentialFamily):
     """Bernoulli(probs p, or logits log(p / (1-p))):  mass  p at 1,  1-p at 0.
@@ -45,11 +61,6 @@ class Bernoulli(Trial, ExponentialFamily):
 
     support = boolean
     has_enumerate_support = True
-
-    def _failure(self) -> Tensor:
-        """1 - p, to full relative accuracy."""
-        state = self.__dict__
-        return (-state["logits"]).sigmoid() if "logits" in state else 1 - self.probs
 
     def _sample(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         probs = self.probs

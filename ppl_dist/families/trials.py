@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from ..special import betainc, betaincc, log1mexp, log1prel, log_betainc, log_be
 from ..special.beta import inner_tails
 from ..special.binomial import log_binomial
 from ..values import extremes, known, plainly_eager
+from .bernoulli import GivenChance
 
 __all__ = ["Successes", "Trials", "rounding_of", "skewed", "slack_of_level"]
 
@@ -201,28 +202,8 @@ class Trials:
         return count_quantile(self, q, upper=True)
 
 
-class Successes(Trials):
-    """Mixed into such counts with `probs` p or `logits` log(p / (1-p))."""
-
-    if TYPE_CHECKING:
-        probs: Tensor
-        logits: Tensor
-        _batch_shape: torch.Size
-
-    @property
-    def param_shape(self) -> torch.Size:
-        """The shape of `probs`."""
-        return self._batch_shape
-
-    def _given(self) -> Tensor:
-        state = self.__dict__
-        given: Tensor = state["logits"] if "logits" in state else state["probs"]
-        return given
-
-    def _failure(self) -> Tensor:
-        """1 - p, to full relative accuracy."""
-        given = self._given()
-        return (-given).sigmoid() if "logits" in self.__dict__ else 1 - given
+class Successes(GivenChance, Trials):
+    """Such counts, given by `probs` p or `logits` log(p / (1-p))."""
 
     def _odds(self) -> Tensor:
         """p / (1 - p)."""
