@@ -17,7 +17,7 @@ from ppl import handlers
 from ppl.checks import check_shapes
 from ppl.handlers import condition, do
 from ppl.params import ParamStore, clear_param_store, get_param_store
-from ppl.plate import plate
+from ppl.plate import plate, plate_stack, subsample
 from ppl.primitives import deterministic, factor, module, observe, param, sample
 from ppl.runtime import Frame, Handler, Site, emit
 from ppl.settings import enable_validation, set_rng_seed, validation_enabled
@@ -43,7 +43,9 @@ __all__ = [
     "observe",
     "param",
     "plate",
+    "plate_stack",
     "sample",
     "set_rng_seed",
+    "subsample",
     "validation_enabled",
 ]

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ppl.checks import checked_mask
 from ppl.drawing import draw
 from ppl.params import get_param_store
 from ppl.runtime import Site, current, emit
@@ -34,13 +35,22 @@ def as_value(value: Any) -> Any:
     return value
 
 
-def sample(name: str, fn: Any, obs: Any = None, *, infer: Mapping[str, Any] | None = None) -> Any:
+def sample(
+    name: str,
+    fn: Any,
+    obs: Any = None,
+    *,
+    obs_mask: Tensor | bool | None = None,
+    infer: Mapping[str, Any] | None = None,
+) -> Any:
     """Draw from a distribution, or observe it: the statement a model is made of.
 
     Args:
         name: name of the site, unique in the model.
         fn: a distribution, of `ppl_dist` or of `torch.distributions`.
         obs: the observed value; numbers become tensors.
+        obs_mask: booleans that broadcast with the batch shape: which entries of `obs` were observed. The others are
+            drawn, at a site `name_unobserved` beside `name_observed`; `name` is then where the two come together.
         infer: advice to inference, for instance `{"estimator": "score"}`.
 
     Returns:
@@ -51,12 +61,31 @@ def sample(name: str, fn: Any, obs: Any = None, *, infer: Mapping[str, Any] | No
     >>> sample("x", dist.Normal(0.0, 1.0), obs=0.5)
     tensor(0.5000)
     """
+    if obs_mask is not None:
+        return _partly_observed(name, fn, obs, obs_mask, infer)
     if current() is None:
         return draw(name, fn) if obs is None else as_value(obs)
-    advice = {} if infer is None else dict(infer)
+    site = Site(type="sample", name=name, fn=fn, infer={} if infer is None else dict(infer))
+    if obs is not None:
+        site.value, site.is_observed = as_value(obs), True
+    return emit(site).value
+
+
+def _partly_observed(name: str, fn: Any, obs: Any, obs_mask: Any, infer: Mapping[str, Any] | None) -> Tensor:
+    """Two sites, each counted where it holds, and the value made of both."""
     if obs is None:
-        return emit(Site("sample", name, fn, None, False, 1.0, None, (), advice)).value  # by position: it is faster
-    return emit(Site("sample", name, fn, as_value(obs), True, 1.0, None, (), advice)).value
+        raise TypeError(
+            f'site "{name}": obs_mask says which entries of obs were observed, and obs is None. '
+            f'Try sample("{name}", fn, obs=values, obs_mask=obs_mask).'
+        )
+    keep = torch.as_tensor(checked_mask(f'site "{name}"', "obs_mask", obs_mask))
+    seen = Site(type="sample", name=f"{name}_observed", fn=fn, value=as_value(obs), is_observed=True, mask=keep)
+    rest = Site(type="sample", name=f"{name}_unobserved", fn=fn, mask=~keep)
+    for site in (seen, rest):
+        site.infer = {} if infer is None else dict(infer)
+        emit(site)
+    entries = keep.reshape(keep.shape + (1,) * len(fn.event_shape))
+    return deterministic(name, torch.where(entries, seen.value, rest.value), len(fn.event_shape))
 
 
 def observe(name: str, fn: Any, value: Any) -> Any:
@@ -82,7 +111,7 @@ def deterministic(name: str, value: Tensor, event_dim: int | None = None) -> Ten
     """
     if current() is not None:
         kwargs = {"event_dim": event_dim}
-        value = emit(Site("deterministic", name, None, as_value(value), kwargs=kwargs)).value
+        value = emit(Site(type="deterministic", name=name, value=as_value(value), kwargs=kwargs)).value
     return value
 
 
@@ -120,7 +149,7 @@ def factor(name: str, log_factor: Tensor | float, *, has_rsample: bool | None = 
     """
     if current() is not None:
         unit = _Unit(torch.as_tensor(log_factor), has_rsample=has_rsample)
-        emit(Site("sample", name, unit, unit.sample(), is_observed=True))
+        emit(Site(type="sample", name=name, fn=unit, value=unit.sample(), is_observed=True, infer={}))
 
 
 def param(
@@ -153,7 +182,7 @@ def param(
     if current() is None:
         return store.get_or_init(name, init, constraint, event_dim)
     kwargs = {"constraint": constraint, "event_dim": event_dim}
-    value: Tensor = emit(Site("param", name, store.get_or_init, args=(init,), kwargs=kwargs)).value
+    value: Tensor = emit(Site(type="param", name=name, fn=store.get_or_init, args=(init,), kwargs=kwargs)).value
     return value
 
 
@@ -176,7 +205,8 @@ def module(name: str, nn_module: Module) -> Module:
     for key, own in nn_module.named_parameters():
         if own.requires_grad:
             full = f"{name}$$${key}"
-            value = emit(Site("param", full, store.adopt, args=(own,))).value if active else store.adopt(full, own)
+            site = Site(type="param", name=full, fn=store.adopt, args=(own,))
+            value = emit(site).value if active else store.adopt(full, own)
             if value is not own:
                 replaced[id(own)] = value
     return _with_parameters(nn_module, replaced, {}) if replaced else nn_module

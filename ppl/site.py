@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple, Self
 
 __all__ = ["Frame", "Site"]
 
@@ -17,13 +17,16 @@ class Frame(NamedTuple):
     full_size: int
 
 
-@dataclasses.dataclass(slots=True, eq=False)
-class Site:
+class Site(SimpleNamespace):
     """One primitive call on its way through the stack; afterwards one row of a trace.
 
-    `site["value"]` reads the field `site.value`; people who inspect traces write both. The three fields at
-    the end are results: they are `in` the site once `Trace.compute_log_prob` has filled them.
+    Made by keyword, `Site(type="sample", name="x", fn=Normal(0.0, 1.0))`. `site["value"]` reads the
+    field `site.value`; people who inspect traces write both. The last three fields are results: they are `in` the site
+    once `Trace.compute_log_prob` has filled them. A handler may hang attributes of its own on a site: no fields.
     """
+
+    # A namespace is filled in C, and what a call does not say is read off the class: half the time of a dataclass.
+    __slots__ = ()
 
     type: str  # "sample", "param", "deterministic", "plate" or "subsample"
     name: str
@@ -33,7 +36,7 @@ class Site:
     scale: Any = 1.0
     mask: Any = None
     cond_indep_stack: tuple[Frame, ...] = ()
-    infer: dict[str, Any] = dataclasses.field(default_factory=dict)
+    infer: dict[str, Any]
     stop: bool = False
     generator: Any = None
     scored: bool = False  # whether to compute its log-probability with the draw, where the family can
@@ -42,6 +45,15 @@ class Site:
     log_prob: Any = None
     unscaled_log_prob: Any = None
     log_prob_sum: Any = None
+
+    __eq__ = object.__eq__  # two calls are two sites; comparing them field by field would compare tensors
+    __hash__ = object.__hash__  # type: ignore[assignment]  # a namespace has none
+
+    def __getattr__(self, field: str) -> Any:
+        if field != "infer":
+            raise AttributeError(f"Site: no field {field!r}. Fields: {', '.join(_FIELDS)}.")
+        self.infer = {}
+        return self.infer
 
     def __getitem__(self, field: str) -> Any:
         if field not in _FIELDS:
@@ -64,12 +76,13 @@ class Site:
         """The names of the fields that are present."""
         return [field for field in _FIELDS if field in self]
 
-    def copy(self) -> Site:
+    def __repr__(self) -> str:
+        return f'Site({self.type} "{self.name}")'
+
+    def copy(self) -> Self:
         """A shallow copy with an `infer` dictionary of its own."""
-        new = Site(*[getattr(self, field) for field in _FIELDS])
-        new.infer = dict(self.infer)
-        return new
+        return type(self)(**{**self.__dict__, "infer": dict(self.infer)})
 
 
-_FIELDS: dict[str, None] = {field.name: None for field in dataclasses.fields(Site)}  # a set that keeps its order
+_FIELDS: dict[str, Any] = Site.__annotations__  # in the order of declaration
 _RESULTS = frozenset({"log_prob", "unscaled_log_prob", "log_prob_sum"})
