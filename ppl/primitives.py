@@ -111,7 +111,7 @@ def deterministic(name: str, value: Tensor, event_dim: int | None = None) -> Ten
     """
     if current() is not None:
         kwargs = {"event_dim": event_dim}
-        value = emit(Site(type="deterministic", name=name, value=as_value(value), kwargs=kwargs)).value
+        value = emit(Site(type="deterministic", name=name, value=as_value(value), infer={}, kwargs=kwargs)).value
     return value
 
 
@@ -182,7 +182,8 @@ def param(
     if current() is None:
         return store.get_or_init(name, init, constraint, event_dim)
     kwargs = {"constraint": constraint, "event_dim": event_dim}
-    value: Tensor = emit(Site(type="param", name=name, fn=store.get_or_init, args=(init,), kwargs=kwargs)).value
+    site = Site(type="param", name=name, fn=store.get_or_init, infer={}, args=(init,), kwargs=kwargs)
+    value: Tensor = emit(site).value
     return value
 
 
@@ -205,7 +206,7 @@ def module(name: str, nn_module: Module) -> Module:
     for key, own in nn_module.named_parameters():
         if own.requires_grad:
             full = f"{name}$$${key}"
-            site = Site(type="param", name=full, fn=store.adopt, args=(own,))
+            site = Site(type="param", name=full, fn=store.adopt, infer={}, args=(own,))
             value = emit(site).value if active else store.adopt(full, own)
             if value is not own:
                 replaced[id(own)] = value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple, Self
 
 __all__ = ["Frame", "Site"]
@@ -36,7 +36,7 @@ class Site(SimpleNamespace):
     scale: Any = 1.0
     mask: Any = None
     cond_indep_stack: tuple[Frame, ...] = ()
-    infer: dict[str, Any]
+    infer: Any = MappingProxyType({})  # the primitives give each site a dictionary of its own
     stop: bool = False
     generator: Any = None
     scored: bool = False  # whether to compute its log-probability with the draw, where the family can
@@ -48,12 +48,6 @@ class Site(SimpleNamespace):
 
     __eq__ = object.__eq__  # two calls are two sites; comparing them field by field would compare tensors
     __hash__ = object.__hash__  # type: ignore[assignment]  # a namespace has none
-
-    def __getattr__(self, field: str) -> Any:
-        if field != "infer":
-            raise AttributeError(f"Site: no field {field!r}. Fields: {', '.join(_FIELDS)}.")
-        self.infer = {}
-        return self.infer
 
     def __getitem__(self, field: str) -> Any:
         if field not in _FIELDS:
