@@ -165,12 +165,11 @@ class plate(Handler):
 
     def _emitted(self) -> Tensor:
         if self.subsample is not None:
-            site = Site(type="subsample", name=self.name, fn=_Indices(self), value=self.subsample, infer={})
-            site.is_observed = True
+            site = Site("subsample", self.name, _Indices(self), self.subsample, is_observed=True)
         elif self.subsample_size == self.size:
-            site = Site(type="plate", name=self.name, value=self._all(), infer={})
+            site = Site("plate", self.name, None, self._all())
         else:
-            site = Site(type="subsample", name=self.name, fn=_Indices(self), infer={})
+            site = Site("subsample", self.name, _Indices(self))
         indices: Tensor = emit(site).value
         if self.size != -1 and shape_of(indices) != (self.subsample_size,):
             raise ValueError(

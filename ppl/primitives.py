@@ -65,10 +65,10 @@ def sample(
         return _partly_observed(name, fn, obs, obs_mask, infer)
     if current() is None:
         return draw(name, fn) if obs is None else as_value(obs)
-    site = Site(type="sample", name=name, fn=fn, infer={} if infer is None else dict(infer))
-    if obs is not None:
-        site.value, site.is_observed = as_value(obs), True
-    return emit(site).value
+    advice = {} if infer is None else dict(infer)
+    if obs is None:
+        return emit(Site("sample", name, fn, None, False, advice)).value
+    return emit(Site("sample", name, fn, as_value(obs), True, advice)).value
 
 
 def _partly_observed(name: str, fn: Any, obs: Any, obs_mask: Any, infer: Mapping[str, Any] | None) -> Tensor:
@@ -79,10 +79,10 @@ def _partly_observed(name: str, fn: Any, obs: Any, obs_mask: Any, infer: Mapping
             f'Try sample("{name}", fn, obs=values, obs_mask=obs_mask).'
         )
     keep = torch.as_tensor(checked_mask(f'site "{name}"', "obs_mask", obs_mask))
-    seen = Site(type="sample", name=f"{name}_observed", fn=fn, value=as_value(obs), is_observed=True, mask=keep)
-    rest = Site(type="sample", name=f"{name}_unobserved", fn=fn, mask=~keep)
-    for site in (seen, rest):
-        site.infer = {} if infer is None else dict(infer)
+    seen = Site("sample", f"{name}_observed", fn, as_value(obs), is_observed=True, infer=dict(infer or {}))
+    rest = Site("sample", f"{name}_unobserved", fn, infer=dict(infer or {}))
+    for site, mask in ((seen, keep), (rest, ~keep)):
+        site.mask = mask
         emit(site)
     entries = keep.reshape(keep.shape + (1,) * len(fn.event_shape))
     return deterministic(name, torch.where(entries, seen.value, rest.value), len(fn.event_shape))
@@ -110,8 +110,9 @@ def deterministic(name: str, value: Tensor, event_dim: int | None = None) -> Ten
         event_dim: how many of its rightmost dimensions are not batch dimensions; advice to readers of the trace.
     """
     if current() is not None:
-        kwargs = {"event_dim": event_dim}
-        value = emit(Site(type="deterministic", name=name, value=as_value(value), infer={}, kwargs=kwargs)).value
+        site = Site("deterministic", name, None, as_value(value))
+        site.kwargs = {"event_dim": event_dim}
+        value = emit(site).value
     return value
 
 
@@ -149,7 +150,7 @@ def factor(name: str, log_factor: Tensor | float, *, has_rsample: bool | None = 
     """
     if current() is not None:
         unit = _Unit(torch.as_tensor(log_factor), has_rsample=has_rsample)
-        emit(Site(type="sample", name=name, fn=unit, value=unit.sample(), is_observed=True, infer={}))
+        emit(Site("sample", name, unit, unit.sample(), is_observed=True))
 
 
 def param(
@@ -181,8 +182,8 @@ def param(
     store = get_param_store()
     if current() is None:
         return store.get_or_init(name, init, constraint, event_dim)
-    kwargs = {"constraint": constraint, "event_dim": event_dim}
-    site = Site(type="param", name=name, fn=store.get_or_init, infer={}, args=(init,), kwargs=kwargs)
+    site = Site("param", name, store.get_or_init)
+    site.args, site.kwargs = (init,), {"constraint": constraint, "event_dim": event_dim}
     value: Tensor = emit(site).value
     return value
 
@@ -206,7 +207,8 @@ def module(name: str, nn_module: Module) -> Module:
     for key, own in nn_module.named_parameters():
         if own.requires_grad:
             full = f"{name}$$${key}"
-            site = Site(type="param", name=full, fn=store.adopt, infer={}, args=(own,))
+            site = Site("param", full, store.adopt)
+            site.args = (own,)
             value = emit(site).value if active else store.adopt(full, own)
             if value is not own:
                 replaced[id(own)] = value

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType, SimpleNamespace
+import copy
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
 __all__ = ["Frame", "Site"]
@@ -17,37 +18,48 @@ class Frame(NamedTuple):
     full_size: int
 
 
-class Site(SimpleNamespace):
+class Site:
     """One primitive call on its way through the stack; afterwards one row of a trace.
 
-    Made by keyword, `Site(type="sample", name="x", fn=Normal(0.0, 1.0))`. `site["value"]` reads the
-    field `site.value`; people who inspect traces write both. The last three fields are results: they are `in` the site
-    once `Trace.compute_log_prob` has filled them. A handler may hang attributes of its own on a site: no fields.
+    `site["value"]` reads the field `site.value`; people who inspect traces write both. The last three fields are
+    results: they are `in` the site once `Trace.compute_log_prob` has filled them. A handler may hang attributes of its
+    own on a site; they are no fields.
     """
 
-    # A namespace is filled in C, and what a call does not say is read off the class: half the time of a dataclass.
-    __slots__ = ()
-
+    # Defaults live on the class, so that a call stores only what it has to say: a site is made a hundred times a run.
     type: str  # "sample", "param", "deterministic", "plate" or "subsample"
     name: str
-    fn: Any = None
-    value: Any = None
-    is_observed: bool = False
+    fn: Any
+    value: Any
+    is_observed: bool
     scale: Any = 1.0
     mask: Any = None
     cond_indep_stack: tuple[Frame, ...] = ()
-    infer: Any = MappingProxyType({})  # the primitives give each site a dictionary of its own
+    infer: dict[str, Any]
     stop: bool = False
     generator: Any = None
     scored: bool = False  # whether to compute its log-probability with the draw, where the family can
     args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] | None = None
+    kwargs: Mapping[str, Any] | None = None
     log_prob: Any = None
     unscaled_log_prob: Any = None
     log_prob_sum: Any = None
 
-    __eq__ = object.__eq__  # two calls are two sites; comparing them field by field would compare tensors
-    __hash__ = object.__hash__  # type: ignore[assignment]  # a namespace has none
+    def __init__(
+        self,
+        type: str,
+        name: str,
+        fn: Any = None,
+        value: Any = None,
+        is_observed: bool = False,
+        infer: dict[str, Any] | None = None,
+    ) -> None:
+        self.type = type
+        self.name = name
+        self.fn = fn
+        self.value = value
+        self.is_observed = is_observed
+        self.infer = {} if infer is None else infer
 
     def __getitem__(self, field: str) -> Any:
         if field not in _FIELDS:
@@ -75,7 +87,9 @@ class Site(SimpleNamespace):
 
     def copy(self) -> Self:
         """A shallow copy with an `infer` dictionary of its own."""
-        return type(self)(**{**self.__dict__, "infer": dict(self.infer)})
+        new = copy.copy(self)
+        new.infer = dict(self.infer)
+        return new
 
 
 _FIELDS: dict[str, Any] = Site.__annotations__  # in the order of declaration
