@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from ppl import handlers
 from ppl.checks import check_shapes
-from ppl.handlers import condition, do
+from ppl.handlers import condition, do, markov
+from ppl.handlers.fixing import random_module
 from ppl.params import ParamStore, clear_param_store, get_param_store
 from ppl.plate import plate, plate_stack, subsample
 from ppl.primitives import deterministic, factor, module, observe, param, sample
@@ -39,11 +40,13 @@ __all__ = [
     "factor",
     "get_param_store",
     "handlers",
+    "markov",
     "module",
     "observe",
     "param",
     "plate",
     "plate_stack",
+    "random_module",
     "sample",
     "set_rng_seed",
     "subsample",

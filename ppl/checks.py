@@ -88,7 +88,7 @@ def _check_site(site: Site) -> None:
     frames = {frame.dim: frame for frame in site.cond_indep_stack if frame.dim is not None}
     for dim, size in enumerate(shape, start=-len(shape)):
         frame = frames.get(dim)
-        if frame is None and size > 1:
+        if frame is None and size > 1 and dim not in site.infer.get("_dim_to_name", ()):
             raise ValueError(_weight_too_wide(site, frames, dim) or _unclaimed(site, shape, frames))
         if frame is not None and frame.size != -1 and size not in (1, frame.size):
             raise ValueError(

@@ -7,7 +7,7 @@ from typing import Any
 from ppl.site import Site
 from ppl_dist.samplers import draw_from, takes_generator
 
-__all__ = ["draw", "draw_as_asked"]
+__all__ = ["draw", "draw_as_asked", "refuse"]
 
 
 def draw(name: str, fn: Any) -> Any:
@@ -15,7 +15,7 @@ def draw(name: str, fn: Any) -> Any:
     try:
         return fn.rsample() if fn.has_rsample else fn.sample()
     except (AttributeError, TypeError):
-        _refuse(name, fn)
+        refuse(name, fn)
         raise
 
 
@@ -29,7 +29,7 @@ def draw_as_asked(site: Site) -> None:
         try:
             site.value = draw_from(fn.rsample if pathwise and fn.has_rsample else fn.sample, generator)
         except (AttributeError, TypeError):
-            _refuse(site.name, fn)
+            refuse(site.name, fn)
             raise
     site.generator = None  # it has done its work; a finished site can be pickled
 
@@ -40,7 +40,7 @@ def _can_score(fn: Any) -> bool:
     return method is not None and fn.has_rsample and takes_generator(type(fn).rsample)
 
 
-def _refuse(name: str, fn: Any) -> None:
+def refuse(name: str, fn: Any) -> None:
     """Raise if `fn` is no distribution."""
     if hasattr(fn, "log_prob") and not isinstance(fn, type):
         return

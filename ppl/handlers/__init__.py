@@ -11,11 +11,35 @@
 
 from __future__ import annotations
 
-from ppl.handlers.fixing import condition, do, substitute
+from ppl.handlers.amending import broadcast, infer_config, scope
+from ppl.handlers.enumerating import enum, markov
+from ppl.handlers.exploring import NonlocalExit, escape, queue
+from ppl.handlers.fixing import condition, do, lift, substitute, uncondition
 from ppl.handlers.hiding import block
 from ppl.handlers.recording import replay, trace
 from ppl.handlers.seeding import seed
 from ppl.handlers.weighting import mask, scale
 from ppl.runtime import Handler
 
-__all__ = ["Handler", "block", "condition", "do", "mask", "replay", "scale", "seed", "substitute", "trace"]
+__all__ = [
+    "Handler",
+    "NonlocalExit",
+    "block",
+    "broadcast",
+    "condition",
+    "do",
+    "enum",
+    "escape",
+    "infer_config",
+    "lift",
+    "markov",
+    "mask",
+    "queue",
+    "replay",
+    "scale",
+    "scope",
+    "seed",
+    "substitute",
+    "trace",
+    "uncondition",
+]

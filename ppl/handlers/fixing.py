@@ -1,33 +1,42 @@
-"""Fix the values of sites by name: as data, as an intervention, or without changing what they mean."""
+"""Say by name what sites are: data, interventions, values to use, priors of parameters. And draw what was data."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Self
 
-from ppl.messages import did_you_mean, listed
-from ppl.primitives import as_value
+import torch
+from torch import nn
+
+from ppl.drawing import refuse
+from ppl.messages import did_you_mean, family, listed, shape_of
+from ppl.params import get_param_store
+from ppl.primitives import as_value, module
 from ppl.runtime import Handler, Site
 from ppl.trace import Trace
+from ppl_dist import Independent
 
-__all__ = ["condition", "do", "substitute"]
+__all__ = ["condition", "do", "lift", "random_module", "substitute", "uncondition"]
 
 
 class _Fixing(Handler):
-    """Shared by the three: values by name, and an error for a name that matched nothing.
+    """Shared by the four: what to do by name, and an error for a name that matched nothing.
 
     A `Trace` given as data is not searched for misspelt names: nobody typed them.
     """
 
     kinds: ClassVar[str] = "site"
+    argument: ClassVar[str] = "data"
+    example: ClassVar[str] = "0.5"
 
     def __init__(self, fn: Callable[..., Any] | None = None, data: Mapping[str, Any] | Trace | None = None) -> None:
         super().__init__(fn)
         kind = type(self).__name__
         if not isinstance(data, Mapping):
             raise TypeError(
-                f"{kind}: expected data as a dictionary of values by name, got {type(data).__name__}. "
-                f'Try {kind}(model, data={{"x": 0.5}}).'
+                f"{kind}: expected {self.argument} as a dictionary by name, got {type(data).__name__}. "
+                f'Try {kind}(model, {self.argument}={{"x": {self.example}}}).'
             )
         missing = next((name for name, value in data.items() if value is None), None)
         if missing is not None:
@@ -39,7 +48,7 @@ class _Fixing(Handler):
             data = {name: site.value for name, site in data.items() if site.type in ("sample", "param")}
         self.data = {name: as_value(value) for name, value in data.items()}
         self.unused: set[str] = set()
-        self.seen: dict[str, None] = {}
+        self.seen: dict[str, Site] = {}
 
     def begin(self) -> Self:
         run = object.__new__(type(self))
@@ -50,10 +59,15 @@ class _Fixing(Handler):
     def process(self, site: Site) -> None:
         if not self.accepts(site):
             return
-        self.seen[site.name] = None
-        if site.name in self.data:
-            self.unused.discard(site.name)
-            self.fix(site, self.data[site.name])
+        self.seen.setdefault(site.name, site)
+        key = self.key(site.name)
+        if key in self.data:
+            self.unused.discard(key)
+            self.fix(site, self.data[key])
+
+    def key(self, name: str) -> str:
+        """The name by which to look up a site."""
+        return name
 
     def accepts(self, site: Site) -> bool:
         """Whether this kind of site can be fixed."""
@@ -67,8 +81,9 @@ class _Fixing(Handler):
         if error is not None or not self.strict or not self.unused or not self.seen:
             return
         name = next(name for name in self.data if name in self.unused)
+        known = {key for name in self.seen for key in (name, self.key(name))}
         raise ValueError(
-            f'{type(self).__name__}: no {self.kinds} "{name}" in the model{did_you_mean(name, self.seen)} '
+            f'{type(self).__name__}: no {self.kinds} "{name}" in the model{did_you_mean(name, known)} '
             f"Sites: {listed(self.seen)}."
         )
 
@@ -128,3 +143,99 @@ class substitute(_Fixing):
 
     def fix(self, site: Site, value: Any) -> None:
         site.value = value
+
+
+class uncondition(Handler):
+    """Draw what was observed: observed sample sites become latent, as if they had been written without `obs`.
+
+    The value that each had is kept in `infer["obs"]`, beside `infer["was_observed"]`. Factors have nothing to draw and
+    stay as they are.
+
+    Args:
+        fn: the model.
+    """
+
+    def process(self, site: Site) -> None:
+        if site.type == "sample" and site.is_observed and not hasattr(site.fn, "log_factor"):
+            site.infer = {**site.infer, "was_observed": True, "obs": site.value}
+            site.value, site.is_observed = None, False
+
+
+class lift(_Fixing):
+    """Draw parameters from a prior: param sites become latent sample sites, and the store does not hear of them.
+
+    A prior is a distribution, or a function that takes the site and gives one. It is expanded to the shape of the
+    parameter, and its batch dimensions become part of the event, all but those that the `event_dim` of the parameter
+    leaves out.
+
+    Args:
+        fn: the model.
+        prior: one prior for all parameters, or priors by name. `ppl.module` names parameters `name$$$key`; the key
+            alone is enough. Parameters that are not named stay parameters.
+
+    Raises:
+        ValueError: while running, if a prior does not fit the shape of its parameter; after the run, if a name in
+            `prior` is not a parameter of the model.
+
+    >>> import ppl_dist as dist
+    >>> from ppl import handlers, param
+    >>> handlers.trace(lift(lambda: param("w", torch.zeros(2)), prior=dist.Normal(0.0, 1.0))).get_trace()
+    Trace: 1 site
+      w  latent  Normal.to_event(1)  (2,)
+    """
+
+    kinds, argument, example = "parameter", "prior", "Normal(0.0, 1.0)"
+
+    def __init__(self, fn: Callable[..., Any] | None = None, prior: Any = None) -> None:
+        super().__init__(fn, {"": prior} if hasattr(prior, "log_prob") or callable(prior) else prior)
+
+    def accepts(self, site: Site) -> bool:
+        return site.type == "param"
+
+    def key(self, name: str) -> str:
+        short = name.rpartition("$$$")[2]
+        return next((key for key in (name, short, "") if key in self.data), short)
+
+    def fix(self, site: Site, value: Any) -> None:
+        earlier = self.seen[site.name]
+        if earlier is not site:  # a parameter may be read again, and is drawn once
+            site.value, site.stop = earlier.value, True
+            return
+        prior = value(site) if callable(value) and not hasattr(value, "log_prob") else value
+        refuse(site.name, prior)
+        event_dim = (site.kwargs or {}).get("event_dim")
+        site.type, site.fn, site.args, site.kwargs = "sample", _fitted(site, prior, event_dim), (), None
+
+
+def _fitted(site: Site, prior: Any, event_dim: int | None) -> Any:
+    """The prior over values of the shape of a parameter, which is found without registering it."""
+    init = site.args[0] if site.args[0] is not None else get_param_store()[site.name]
+    shape = shape_of(torch.as_tensor(init() if callable(init) else init))
+    batch, event = tuple(prior.batch_shape), tuple(prior.event_shape)
+    cut = len(shape) - len(event)
+    pairs = zip(reversed(batch), reversed(shape[: max(cut, 0)]), strict=False)
+    if shape[cut:] != event or len(batch) > cut or any(own not in (1, size) for own, size in pairs):
+        raise ValueError(
+            f'lift: param "{site.name}" has shape {shape} but its prior {family(prior)} has shape {batch + event} '
+            f'(batch {batch}, event {event}). Try prior={{"{site.name}": Normal(0.0, 1.0).expand({list(shape)})}}.'
+        )
+    if batch != shape[:cut]:
+        prior = prior.expand(torch.Size(shape[:cut]))
+    n = cut if event_dim is None else event_dim - len(event)
+    return Independent(prior, n) if n > 0 else prior
+
+
+def random_module(name: str, nn_module: nn.Module, prior: Any) -> Callable[[], nn.Module]:
+    """A function that gives copies of a torch module with parameters drawn from a prior, at sites `name$$$key`.
+
+    Args:
+        name: prefix of the names.
+        nn_module: the module; it stays as it is.
+        prior: as for `handlers.lift`. Parameters without a prior are learned, as by `module`.
+
+    >>> import ppl_dist as dist
+    >>> net = random_module("net", nn.Linear(2, 1), prior=dist.Normal(0.0, 1.0))
+    >>> net()(torch.zeros(5, 2)).shape
+    torch.Size([5, 1])
+    """
+    return partial(lift(module, prior=prior), name, nn_module)

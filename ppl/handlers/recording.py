@@ -96,3 +96,5 @@ class replay(Handler):
                 f"Try another name for one of them."
             )
         site.value = earlier.value
+        if "_enumerate_dim" in earlier.infer:  # the value has a dimension that `enum` must know of
+            site.infer = {**site.infer, "_enumerate_dim": earlier.infer["_enumerate_dim"]}
