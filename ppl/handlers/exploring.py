@@ -107,7 +107,7 @@ class queue(Handler):
         if self.queue.empty():
             raise RuntimeError("queue: expected a partial trace to go on from, got an empty queue. Try put(Trace()).")
         run = copy.copy(self)
-        run.partial, run.met = self.queue.get(), Trace()
+        run.partial, run.met = self.queue.get_nowait(), Trace()
         return run
 
     def process(self, site: Site) -> None:
