@@ -204,20 +204,34 @@ class lift(_Fixing):
         prior = value(site) if callable(value) and not hasattr(value, "log_prob") else value
         refuse(site.name, prior)
         event_dim = (site.kwargs or {}).get("event_dim")
-        site.type, site.fn, site.args, site.kwargs = "sample", _fitted(site, prior, event_dim), (), None
+        shape = _shape(site, event_dim)
+        site.type, site.fn, site.args, site.kwargs = "sample", _fitted(site.name, prior, shape, event_dim), (), None
 
 
-def _fitted(site: Site, prior: Any, event_dim: int | None) -> Any:
-    """The prior over values of the shape of a parameter, which is found without registering it."""
+def _shape(site: Site, event_dim: int | None) -> tuple[int, ...]:
+    """The shape of a parameter, found without registering it. With one entry per index of a plate, a minibatch is cut
+    out of it and counts for the whole: the shape and the scale of the site are then as if it had been sampled there.
+    """
     init = site.args[0] if site.args[0] is not None else get_param_store()[site.name]
-    shape = shape_of(torch.as_tensor(init() if callable(init) else init))
+    shape = list(shape_of(torch.as_tensor(init() if callable(init) else init)))
+    for frame in site.cond_indep_stack:
+        if event_dim is None or frame.dim is None or len(shape) < event_dim - frame.dim:
+            continue
+        if shape[frame.dim - event_dim] == frame.full_size != frame.size:
+            shape[frame.dim - event_dim] = frame.size
+            site.scale = site.scale * frame.full_size / max(frame.size, 1)
+    return tuple(shape)
+
+
+def _fitted(name: str, prior: Any, shape: tuple[int, ...], event_dim: int | None) -> Any:
+    """The prior over values of `shape`."""
     batch, event = tuple(prior.batch_shape), tuple(prior.event_shape)
     cut = len(shape) - len(event)
     pairs = zip(reversed(batch), reversed(shape[: max(cut, 0)]), strict=False)
     if shape[cut:] != event or len(batch) > cut or any(own not in (1, size) for own, size in pairs):
         raise ValueError(
-            f'lift: param "{site.name}" has shape {shape} but its prior {family(prior)} has shape {batch + event} '
-            f'(batch {batch}, event {event}). Try prior={{"{site.name}": Normal(0.0, 1.0).expand({list(shape)})}}.'
+            f'lift: param "{name}" has shape {shape} but its prior {family(prior)} has shape {batch + event} '
+            f'(batch {batch}, event {event}). Try prior={{"{name}": Normal(0.0, 1.0).expand({list(shape)})}}.'
         )
     if batch != shape[:cut]:
         prior = prior.expand(torch.Size(shape[:cut]))

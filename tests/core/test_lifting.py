@@ -79,6 +79,28 @@ def test_batch_dimensions_that_event_dim_leaves_out() -> None:
     check_shapes(tr)
 
 
+def test_a_parameter_with_an_entry_per_index_of_a_minibatch_is_a_local_variable() -> None:
+    def drawn() -> torch.Tensor:
+        value: torch.Tensor = sample("w", dist.Normal(0.0, 1.0).expand([3]).to_event(1))
+        return value
+
+    def read() -> torch.Tensor:
+        return param("w", torch.zeros(12, 3), event_dim=1)
+
+    def model(w: Any) -> None:
+        shared = param("shared", torch.zeros(3), event_dim=1)
+        with plate("data", 12, subsample=[7, 2]):
+            sample("x", dist.Normal(w() + shared, 1.0).to_event(1), obs=torch.zeros(2, 3))
+
+    torch.manual_seed(0)
+    lifted = h.trace(h.lift(model, prior={"w": dist.Normal(0.0, 1.0)})).get_trace(read)
+    torch.manual_seed(0)
+    plain = h.trace(model).get_trace(drawn)
+    assert lifted["w"].value.shape == (2, 3) and lifted["w"].scale == plain["w"].scale == 6.0
+    torch.testing.assert_close(lifted.log_prob_sum(), plain.log_prob_sum())
+    check_shapes(lifted)
+
+
 def test_a_parameter_read_twice_is_drawn_once() -> None:
     def model() -> bool:
         return param("w", torch.zeros(2)) is param("w")
