@@ -140,7 +140,7 @@ class enum(Handler):
             names[site.infer["_enumerate_dim"]] = site.name
             token = next((step.window[0] for step in now.values() if not step.keep), None)
             self.born.setdefault(token, []).append((site.name, site.infer["_enumerate_dim"], now))
-        site.infer = {**site.infer, "_dim_to_name": names}
+        site.infer["_dim_to_name"] = names
 
     def _near(self, now: Steps) -> list[Born]:
         """The variables whose dimensions a site at these steps must not use; a kept context may come back to it."""

@@ -141,7 +141,11 @@ def _is_new_and_discrete(partial: Trace, site: Site) -> bool:
 
 
 def _extensions(partial: Trace, site: Site, num_samples: int | None) -> Iterator[Trace]:
-    values = _choices(site.fn) if num_samples is None else (draw(site.fn, torch.Size(), site.generator) for _ in range(num_samples))
+    values = (
+        _choices(site.fn)
+        if num_samples is None
+        else (draw(site.fn, torch.Size(), site.generator) for _ in range(num_samples))
+    )
     for value in values:
         chosen = site.copy()
         chosen.value = value

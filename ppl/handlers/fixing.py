@@ -209,8 +209,9 @@ class lift(_Fixing):
 
 
 def _shape(site: Site, event_dim: int | None) -> tuple[int, ...]:
-    """The shape of a parameter, found without registering it. With one entry per index of a plate, a minibatch is cut
-    out of it and counts for the whole: the shape and the scale of the site are then as if it had been sampled there.
+    """The shape of a parameter, found without registering it.
+
+    One with an entry per index of a subsampled plate is drawn for the minibatch alone, and counts for the whole.
     """
     init = site.args[0] if site.args[0] is not None else get_param_store()[site.name]
     shape = list(shape_of(torch.as_tensor(init() if callable(init) else init)))

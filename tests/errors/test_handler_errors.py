@@ -49,10 +49,10 @@ def test_a_prior_for_a_misspelt_parameter_of_a_module() -> None:
     def draw(key: str) -> nn.Module:
         return ppl.random_module("net", nn.Linear(2, 1), prior={key: Normal(0.0, 1.0)})()
 
-    message = fails(ValueError, lambda: draw("wieght"), 'no parameter "wieght"', "Sites: net$$$weight, net$$$bias.")
+    message = fails(ValueError, lambda: draw("weight_"), 'no parameter "weight_"', "Sites: net$$$weight, net$$$bias.")
     draw(advice(message, r'did you mean "([^"]+)"'))
     message = fails(
-        ValueError, lambda: draw("net$$$wieght"), 'no parameter "net$$$wieght"', "Sites: net$$$weight, net$$$bias."
+        ValueError, lambda: draw("net$$$weight_"), 'no parameter "net$$$weight_"', "Sites: net$$$weight, net$$$bias."
     )
     draw(advice(message, r'did you mean "([^"]+)"'))
 
