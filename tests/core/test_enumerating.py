@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
+import torch.distributions as torch_dist
 from torch import Tensor
 
 import ppl_dist as dist
@@ -211,6 +213,17 @@ def test_after_a_context(keep: bool, dim: int) -> None:
     assert traced(model)["z"].infer["_enumerate_dim"] == dim
 
 
+def test_a_site_that_depends_on_a_forgotten_variable_is_found() -> None:
+    def model() -> None:
+        x = torch.zeros(())
+        for t in markov(range(3)):
+            x = sample(f"x{t}", dist.Bernoulli(0.2 + 0.5 * x), infer=ALL)
+        sample("late", dist.Normal(x, 1.0), obs=0.5)
+
+    with pytest.raises(ValueError, match='site "late": log_prob has shape'):
+        traced(model)
+
+
 def test_separate_calls_forget_each_other_and_with_blocks_nest() -> None:
     @markov
     def step(name: str) -> None:
@@ -245,6 +258,30 @@ def test_what_is_left_alone() -> None:
     tr = traced(model)
     assert all(site.value.shape == () and "_enumerate_dim" not in site.infer for site in tr.values())
     assert all(site.infer["_dim_to_name"] == {} for site in tr.values())
+
+
+def test_events_and_distributions_of_another_library() -> None:
+    def model() -> None:
+        a = sample("a", torch_dist.Bernoulli(torch.tensor(0.3)), infer=ALL)
+        with plate("p", 2):
+            one_hot = sample("k", dist.OneHotCategorical(torch.tensor([0.2, 0.3, 0.5])), infer=ALL)
+            sample("y", torch_dist.Normal(a + one_hot @ torch.arange(3.0), 1.0), obs=torch.tensor([0.5, 2.0]))
+
+    tr = traced(model, -2)
+    assert tr["k"].value.shape == (3, 1, 1, 3)
+    pairs = [torch.eye(3)[list(ij)] for ij in itertools.product(range(3), repeat=2)]
+    torch.testing.assert_close(evidence(tr), by_hand(model, a=BITS, k=pairs))
+
+
+def test_one_enum_in_several_threads() -> None:
+    enumerated = h.enum(chain(20), first_available_dim=-1)
+
+    def dims(_: int) -> list[int]:
+        return [site.infer.get("_enumerate_dim") for site in h.trace(enumerated).get_trace().values()]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(dims, range(8)))
+    assert all(row == found[0] for row in found)
 
 
 def test_draws_in_place_of_a_support() -> None:
