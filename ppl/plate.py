@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ppl.messages import family, shape_of
-from ppl.runtime import Frame, Handler, Site, current, emit, pop, push
+from ppl.runtime import Frame, Handler, Site, current, emit, enclosing, pop, push
 
-__all__ = ["plate", "plate_stack", "subsample"]
+__all__ = ["plate", "plate_stack", "subsample", "widen"]
 
 
 class plate(Handler):
@@ -227,21 +227,27 @@ class _Inside(Handler):
             if frame.dim is not None:
                 shape = site.fn.batch_shape
                 if len(shape) < -frame.dim or shape[frame.dim] != frame.size:
-                    self._expand(site, shape, frame.dim)
+                    widen(site, frame, frame.dim)
 
-    def _expand(self, site: Site, shape: torch.Size, dim: int) -> None:
-        size = self.frame.size
-        if size == -1:
-            return
-        wide = [1] * (-dim - len(shape)) + list(shape)
-        if wide[dim] not in (1, size):
-            raise ValueError(
-                f'site "{site.name}": {family(site.fn)} has batch shape {tuple(shape)} but '
-                f'plate "{self.frame.name}" has size {size} at dim {dim}. Either give it size {size} or 1 there, '
-                f'or make that dimension part of the event:  sample("{site.name}", ...to_event({-dim})).'
-            )
-        wide[dim] = size
-        site.fn = site.fn.expand(torch.Size(wide))
+
+def widen(site: Site, frame: Frame, dim: int) -> None:
+    """Expand the distribution of a sample site to the size of a plate, along its dimension.
+
+    Raises:
+        ValueError: it has another size there already.
+    """
+    if frame.size == -1:
+        return
+    shape = site.fn.batch_shape
+    wide = [1] * (-dim - len(shape)) + list(shape)
+    if wide[dim] not in (1, frame.size):
+        raise ValueError(
+            f'site "{site.name}": {family(site.fn)} has batch shape {tuple(shape)} but '
+            f'plate "{frame.name}" has size {frame.size} at dim {dim}. Either give it size {frame.size} or 1 there, '
+            f'or make that dimension part of the event:  sample("{site.name}", ...to_event({-dim})).'
+        )
+    wide[dim] = frame.size
+    site.fn = site.fn.expand(torch.Size(wide))
 
 
 class _InsideSubsample(_Inside):
@@ -289,11 +295,8 @@ def subsample(data: Tensor, event_dim: int) -> Tensor:
     ...     subsample(data, event_dim=0)
     tensor([7., 2.])
     """
-    node = current()
-    while node is not None:
-        if isinstance(node.handler, _InsideSubsample):
-            data = node.handler.cut("subsample", data, event_dim)
-        node = node.parent
+    for minibatch in enclosing(_InsideSubsample):
+        data = minibatch.cut("subsample", data, event_dim)
     return data
 
 

@@ -13,17 +13,18 @@ from __future__ import annotations
 import copy
 import inspect
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from ppl.drawing import draw, draw_as_asked
 from ppl.messages import describe_site
 from ppl.site import Frame, Site
 
-__all__ = ["Frame", "Handler", "Site", "Stack", "current", "emit", "pop", "push"]
+__all__ = ["Frame", "Handler", "Site", "Stack", "current", "emit", "enclosing", "pop", "push"]
 
 
+H = TypeVar("H")
 Steps = tuple[tuple[Callable[[Site], None], int], ...]
 
 
@@ -77,10 +78,11 @@ class Handler:
         push(run, owner=self)
         return run
 
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool | None:
         node = pop(self)
         if node is not None:
             node.handler.end(error)
+        return None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.fn is None:
@@ -147,6 +149,15 @@ def pop(owner: object) -> Stack | None:
     if node is not None:
         _STACK.set(node.parent)
     return node
+
+
+def enclosing(kind: type[H]) -> Iterator[H]:
+    """The active handlers of a kind, innermost first."""
+    node = _STACK.get()
+    while node is not None:
+        if isinstance(node.handler, kind):
+            yield node.handler
+        node = node.parent
 
 
 def emit(site: Site) -> Site:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from ppl.plate import _Inside
+from ppl.plate import widen
 from ppl.runtime import Handler, Run, Site, current
 
 __all__ = ["broadcast", "infer_config", "scope"]
@@ -94,4 +94,4 @@ class broadcast(Handler):
         if site.type == "sample":
             for frame in site.cond_indep_stack:
                 if frame.dim is not None:
-                    _Inside(frame, 1.0)._expand(site, site.fn.batch_shape, frame.dim)
+                    widen(site, frame, frame.dim)

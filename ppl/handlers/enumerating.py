@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ppl.messages import family
-from ppl.runtime import Handler, Site, Stack, current, pop, push
+from ppl.runtime import Handler, Site, current, enclosing, pop, push
 from ppl_dist.samplers import draw
 
 __all__ = ["enum", "markov"]
@@ -47,7 +47,7 @@ class markov(Handler):
         self.history, self.keep, self.context = history, keep, self
 
     def begin(self) -> Self:
-        before = _steps(current()).get(self)
+        before = _steps().get(self)
         step = copy.copy(self)
         step.context, step.depth = self, 0 if before is None else before.depth + 1
         step.window = (object(), *(() if before is None else before.window))[: self.history + 1]
@@ -77,13 +77,11 @@ Steps = dict[markov, markov]
 Born = tuple[str, int, Steps]  # an enumerated variable: its name, its dimension, the steps around it
 
 
-def _steps(stack: Stack | None) -> Steps:
+def _steps() -> Steps:
     """The step at which each markov context around is, the innermost context first."""
     steps: Steps = {}
-    while stack is not None:
-        if isinstance(stack.handler, markov):
-            steps.setdefault(stack.handler.context, stack.handler)
-        stack = stack.parent
+    for step in enclosing(markov):
+        steps.setdefault(step.context, step)
     return steps
 
 
@@ -127,7 +125,7 @@ class enum(Handler):
         if site.type != "sample":
             return
         self._check_plates(site)
-        now = _steps(current())
+        now = _steps()
         near = self._near(now)
         if site.infer.get("enumerate") == "parallel" and site.value is None:
             dim, taken = self.first_available_dim, {dim for _, dim, _ in near}

@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 
 from ppl.handlers.recording import replay, trace
-from ppl.runtime import Handler, Site, current, pop
+from ppl.runtime import Handler, Site, enclosing, pop
 from ppl.trace import Trace
 from ppl_dist.samplers import draw
 
@@ -117,7 +117,7 @@ class queue(Handler):
             raise NonlocalExit(site)
         self.met.nodes[site.name] = site
 
-    def __exit__(self, *raised: Any) -> bool:  # type: ignore[override]  # the base lets everything through
+    def __exit__(self, *raised: Any) -> bool:
         node, error = pop(self), raised[1]
         run: Any = node and node.handler
         if not isinstance(error, NonlocalExit) or run is None or error.site is not run.left_at:
@@ -163,11 +163,8 @@ def _choices(fn: Any) -> Iterator[Any]:
 
 def _forget(met: Trace) -> None:
     """Take the sites of a try that was given up out of the traces further out."""
-    stack = current()
-    while stack is not None:
-        if isinstance(stack.handler, trace):
-            nodes = stack.handler.trace.nodes
-            for site in met.values():
-                if nodes.get(site.name) is site:
-                    del nodes[site.name]
-        stack = stack.parent
+    for recording in enclosing(trace):
+        nodes = recording.trace.nodes
+        for site in met.values():
+            if nodes.get(site.name) is site:
+                del nodes[site.name]
