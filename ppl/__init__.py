@@ -19,6 +19,7 @@ from ppl.handlers import condition, do
 from ppl.params import ParamStore, clear_param_store, get_param_store
 from ppl.plate import plate
 from ppl.primitives import deterministic, factor, module, observe, param, sample
+from ppl.provenance import parents, provenance, untracked
 from ppl.runtime import Frame, Handler, Site, emit
 from ppl.settings import enable_validation, set_rng_seed, validation_enabled
 from ppl.trace import Trace
@@ -42,8 +43,11 @@ __all__ = [
     "module",
     "observe",
     "param",
+    "parents",
     "plate",
+    "provenance",
     "sample",
     "set_rng_seed",
+    "untracked",
     "validation_enabled",
 ]

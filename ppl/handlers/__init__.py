@@ -16,6 +16,7 @@ from ppl.handlers.hiding import block
 from ppl.handlers.recording import replay, trace
 from ppl.handlers.seeding import seed
 from ppl.handlers.weighting import mask, scale
+from ppl.provenance import track
 from ppl.runtime import Handler
 
-__all__ = ["Handler", "block", "condition", "do", "mask", "replay", "scale", "seed", "substitute", "trace"]
+__all__ = ["Handler", "block", "condition", "do", "mask", "replay", "scale", "seed", "substitute", "trace", "track"]
