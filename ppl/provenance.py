@@ -52,8 +52,7 @@ def provenance(value: Any) -> frozenset[str]:
     (['x', 'y'], frozenset({'x'}))
     """
     with torch._C.DisableTorchFunction():
-        found: frozenset[str] = _NONE.union(*map(_names, _tensors(value)))
-    return found
+        return _NONE.union(*[_names(tensor) for tensor in _tensors(value)])
 
 
 def parents(site: Site) -> frozenset[str]:
@@ -65,14 +64,14 @@ def parents(site: Site) -> frozenset[str]:
     Args:
         site: a site, of a trace for instance.
     """
-    found = provenance((site.fn if site.type == "sample" else None, site.scale, site.mask))
-    return (found | site.infer.get("_given", _NONE)) - {site.name}
+    given: frozenset[str] = site.infer.get("_given", _NONE)
+    return (given | provenance((site.fn if site.type == "sample" else None, site.scale, site.mask))) - {site.name}
 
 
 def untracked(value: Any) -> Any:
     """The plain tensor, with the same memory and the same gradient; anything that is not tagged is given back."""
     with torch._C.DisableTorchFunction():
-        return value.as_subclass(Tensor) if isinstance(value, _Tagged) else value
+        return value.view_as(value) if isinstance(value, _Tagged) else value
 
 
 class track(Handler, TorchFunctionMode):
@@ -117,7 +116,7 @@ class track(Handler, TorchFunctionMode):
         self.seen |= names
         if isinstance(site.value, Tensor):
             with torch._C.DisableTorchFunction():
-                site.value = _tag(site.value.as_subclass(Tensor), names)
+                site.value = _tag(site.value.view_as(site.value), names)
         else:  # it cannot carry a name
             self.read |= names
 
@@ -182,17 +181,20 @@ def _names(tensor: Tensor) -> frozenset[str]:
     """The names a tensor carries, and those that were written into its memory."""
     own = tensor.carried if isinstance(tensor, _Tagged) else _NONE
     try:
-        return own.union(getattr(tensor.untyped_storage(), "carried", ()))
+        shared: frozenset[str] = getattr(tensor.untyped_storage(), "carried", _NONE)
     except NotImplementedError:  # a sparse tensor, or one inside a transformation
-        return own
+        shared = _NONE
+    return own | shared
 
 
 def _tag(value: Any, names: frozenset[str], inputs: Iterable[Tensor] = ()) -> Any:
     """A new tensor, or several, with the names; one that is among the inputs stays as it is."""
     if isinstance(value, Tensor) and not any(value is tensor for tensor in inputs):
         names |= _names(value)
-        value.__class__ = _Tagged  # a view with the names would be no leaf of the graph where the tensor is one
-        value.carried = names  # type: ignore[attr-defined]
+        if type(value) is Tensor:  # itself: a view with the names would be no leaf of the graph where the tensor is one
+            value.__class__ = _Tagged
+        holder: Any = value if isinstance(value, _Tagged) else value.untyped_storage()
+        holder.carried = names
     elif isinstance(value, Iterator):
         return iter(_tag(list(value), names))
     elif isinstance(value, list | tuple):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import ppl_dist as dist
 from inference import SVI, Trace_ELBO
@@ -359,6 +360,35 @@ def test_a_run_that_fails_leaves_nothing_behind() -> None:
     with pytest.raises(RuntimeError, match="stop"), track(), track():
         raise RuntimeError("stop")
     assert torch._C._len_torch_function_stack() == 0
+
+
+@pytest.mark.parametrize("mode", ["real", "fake"])
+def test_a_graph_is_recorded_through_it(mode: str) -> None:
+    def loss(loc: Tensor, y: Tensor) -> Tensor:
+        def model() -> None:
+            z = sample("z", Normal(loc, 1.0))
+            sample("y", Normal(z.exp(), 1.0), obs=y)
+
+        trace = handlers.trace(track(model)).get_trace()
+        assert parents(trace["y"]) == {"z"}
+        assert provenance(trace["z"].value) == {"z"}
+        return trace.log_prob_sum()
+
+    given = torch.tensor(0.5), torch.tensor(1.0)
+    graph = make_fx(loss, tracing_mode=mode)(*given)
+    torch.manual_seed(0)
+    expected = loss(*given)
+    torch.manual_seed(0)
+    assert graph(*given).item() == expected.item()
+
+
+def test_inside_vmap_it_works_as_outside() -> None:
+    def run(loc: Tensor) -> Tensor:
+        trace = handlers.trace(track(lambda: sample("y", Normal(sample("z", Normal(loc, 1.0)), 1.0)))).get_trace()
+        assert parents(trace["y"]) == {"z"}
+        return trace.log_prob_sum()
+
+    assert torch.func.vmap(run, randomness="different")(torch.zeros(3)).shape == (3,)
 
 
 def test_inside_itself_it_changes_nothing() -> None:
