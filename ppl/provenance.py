@@ -126,7 +126,11 @@ class track(Handler, TorchFunctionMode):
             self.read |= self.seen
         elif read and _by_the_model():
             self.read |= read
+        self.watch(func.__name__, args, kwargs or {}, result)
         return result
+
+    def watch(self, name: str, args: Any, kwargs: Any, result: Any) -> None:
+        """Called after every operation inside; for handlers that look for some."""
 
 
 class _Tagged(Tensor):
