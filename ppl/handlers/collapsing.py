@@ -178,8 +178,8 @@ class _Predictive(dist.Distribution):
         posterior = self.posterior(value)
         z = posterior.mean.detach()
         likelihood = self._total(self._given(z).log_prob(value), value, self.prior.batch_shape)
-        log_prior: Tensor = self.prior.log_prob(z)
-        return log_prior + likelihood - posterior.log_prob(z)
+        total: Tensor = self.prior.log_prob(z) + likelihood - posterior.log_prob(z)
+        return total
 
     def posterior(self, value: Tensor) -> Any:
         """The law of the parameter given that this value was drawn."""
