@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ppl.runtime import Handler, Site
+from ppl.runtime import Handler, Site, current
 
 __all__ = ["parents", "provenance", "track", "untracked"]
 
@@ -120,17 +120,20 @@ class track(Handler, TorchFunctionMode):
         else:  # it cannot carry a name
             self.read |= names
 
+    def watch(self, name: str, args: Any, kwargs: Any, result: Any, read: frozenset[str]) -> None:
+        """Called after every operation of the run, with the names of what the model learns from it."""
+        inside = torch._C._functorch.maybe_current_level() != self.level
+        self.read |= self.seen if inside else read
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result, read = _followed(func, args, kwargs or {})
-        if torch._C._functorch.maybe_current_level() != self.level:
-            self.read |= self.seen
-        elif read and _by_the_model():
-            self.read |= read
-        self.watch(func.__name__, args, kwargs or {}, result)
+        read = read if read and _by_the_model() else _NONE
+        node = current()
+        while node is not None:  # the runs of this context; torch calls whichever was entered last in this thread
+            if isinstance(node.handler, track):
+                node.handler.watch(func.__name__, args, kwargs or {}, result, read)
+            node = node.parent
         return result
-
-    def watch(self, name: str, args: Any, kwargs: Any, result: Any) -> None:
-        """Called after every operation inside; for handlers that look for some."""
 
 
 class _Tagged(Tensor):

@@ -118,7 +118,8 @@ class collapse(track):
                 raise ValueError(_refusal(site, latent, "one below a mask or a scale"))
             latent.infer["posterior"] = site.fn.posterior(site.value)
 
-    def watch(self, name: str, args: Any, kwargs: Any, result: Any) -> None:
+    def watch(self, name: str, args: Any, kwargs: Any, result: Any, read: frozenset[str]) -> None:
+        super().watch(name, args, kwargs, result, read)
         held = self._held(args[0]) if args else None
         if held in self.latents and name in ("expand", "broadcast_to"):
             self._hold(result, held)
