@@ -139,7 +139,7 @@ class track(Handler, TorchFunctionMode):
 class _Tagged(Tensor):
     """A tensor that carries names."""
 
-    carried: frozenset[str]
+    carried = _NONE
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -195,18 +195,16 @@ def _names(tensor: Tensor) -> frozenset[str]:
 
 
 def _tag(value: Any, names: frozenset[str], inputs: Iterable[Tensor] = ()) -> Any:
-    """A new tensor, or several, with the names; one that is among the inputs stays as it is."""
-    if isinstance(value, Tensor) and not any(value is tensor for tensor in inputs):
-        names |= _names(value)
-        if type(value) is Tensor:  # itself: a view with the names would be no leaf of the graph where the tensor is one
-            value.__class__ = _Tagged
-        holder: Any = value if isinstance(value, _Tagged) else value.untyped_storage()
-        holder.carried = names
-    elif isinstance(value, Iterator):
-        return iter(_tag(list(value), names))
-    elif isinstance(value, list | tuple):
-        items = [_tag(item, names, inputs) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    """Give the names to a new tensor, or to those in a tuple, a list or an iterator; not to what was among the inputs.
+
+    The tensor itself becomes a tagged one: a view of it would be no leaf of the graph where it is one.
+    """
+    for tensor in _tensors(value) if isinstance(value, Tensor | tuple | list | Iterator) else ():
+        if not any(tensor is known for known in inputs):
+            if type(tensor) is Tensor:
+                tensor.__class__ = _Tagged
+            holder: Any = tensor if isinstance(tensor, _Tagged) else tensor.untyped_storage()
+            holder.carried = names | _names(tensor)
     return value
 
 
