@@ -114,11 +114,11 @@ class track(Handler, TorchFunctionMode):
         site.infer = {**site.infer, "_given": given | self.read}
         names = given | {site.name}
         self.seen |= names
-        if isinstance(site.value, Tensor):
+        if not isinstance(site.value, Tensor):  # it cannot carry a name
+            self.read |= names
+        elif _names(site.value) != names:  # as after another `track` of the same run
             with torch._C.DisableTorchFunction():
                 site.value = _tag(site.value.view_as(site.value), names)
-        else:  # it cannot carry a name
-            self.read |= names
 
     def watch(self, name: str, args: Any, kwargs: Any, result: Any, read: frozenset[str]) -> None:
         """Called after every operation of the run, with the names of what the model learns from it."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import ppl_dist as dist
-from ppl.messages import call_text, family, frames_text, listed
+from ppl.messages import call_text, family, frames_text, listed, shape_of
 from ppl.provenance import provenance, track
 from ppl.runtime import Site, current
 from ppl_dist.samplers import draw
@@ -113,10 +113,9 @@ class collapse(track):
             site.infer["posterior"] = site.fn
             self._hold(site.value, site.name)
         elif isinstance(site.fn, _Predictive) and site.type == "sample":
-            latent = site.fn.latent
-            if not _counts_once(site):
-                raise ValueError(_refusal(site, latent, "one below a mask or a scale"))
-            latent.infer["posterior"] = site.fn.posterior(site.value)
+            if shape_of(site.mask) or shape_of(site.scale):  # of handlers further out; a number scales all alike
+                raise ValueError(_refusal(site, site.fn.latent, "one below a mask or a scale"))
+            site.fn.latent.infer["posterior"] = site.fn.posterior(site.value)
 
     def watch(self, name: str, args: Any, kwargs: Any, result: Any, read: frozenset[str]) -> None:
         super().watch(name, args, kwargs, result, read)
@@ -144,13 +143,17 @@ class collapse(track):
         key, _ = _PAIRS.get((type(latent.fn), type(site.fn)), ("", None))
         parameters = getattr(site.fn, "__dict__", {})
         used = [name for name, value in parameters.items() if provenance(value) & names]
-        elsewhere = self.read | provenance((site.scale, site.mask, site.value))
-        if used != [key] or self._held(parameters[key]) != latent.name or elsewhere & names:
+        if latent.name in self.read:
+            got = "a decision after a look at it"
+        elif used and (used != [key] or self._held(parameters[key]) != latent.name):
             got = f"it or an expression of it in {listed(used)} of {family(site.fn)}"
-            got = got if used else f"it in the value, the mask or the scale of a {site.type} site"
-            raise ValueError(
-                _refusal(site, latent, "a decision after a look at it" if latent.name in self.read else got)
-            )
+        elif not used or provenance((site.scale, site.mask, site.value)) & names:
+            got = f"it in the value, the mask or the scale of a {site.type} site"
+        elif not _counts_once(site):
+            got = "one below a mask or a scale"
+        else:
+            return
+        raise ValueError(_refusal(site, latent, got))
 
 
 class _Predictive(dist.Distribution):

@@ -292,6 +292,18 @@ def test_a_use_that_is_not_conjugate_is_refused_and_the_advice_works(name: str) 
     assert collapsed(better)["z"].type == "sample"
 
 
+def test_a_scale_around_it_multiplies_the_marginal_and_a_mask_of_entries_is_refused() -> None:
+    def model() -> None:
+        p = sample("p", dist.Beta(2.0, 3.0))
+        with plate("data", 2):
+            sample("x", dist.Bernoulli(p), obs=torch.ones(2))
+
+    once = collapsed(model).log_prob_sum()
+    assert handlers.trace(handlers.scale(collapse(model), scale=3.0)).get_trace().log_prob_sum() == 3 * once
+    masked = handlers.mask(collapse(model), mask=torch.tensor([True, False]))
+    fails(ValueError, masked, 'site "x"', "got one below a mask or a scale", 'sample("p", Beta(...)')
+
+
 def test_two_collapsed_parents_are_refused() -> None:
     def model() -> None:
         a, b = sample("a", dist.Normal(0.0, 1.0)), sample("b", dist.Gamma(1.0, 1.0))
