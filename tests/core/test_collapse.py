@@ -266,6 +266,11 @@ MISUSES: dict[str, tuple[Any, Callable[[Tensor], Any], str]] = {
         lambda z: sample("x", dist.Categorical(z + 1e-3), obs=torch.tensor(1)),
         "probs of Categorical",
     ),
+    "other shares": (
+        dist.Dirichlet(torch.ones(3)),
+        lambda z: sample("x", dist.Multinomial(2, z / torch.tensor([1.0, 2.0, 4.0]))),
+        "probs of Multinomial",
+    ),
     "mask": (
         dist.Beta(1.0, 1.0),
         lambda z: handlers.mask(mask=torch.tensor(False))(sample)("x", dist.Bernoulli(z), obs=X),
@@ -290,6 +295,17 @@ def test_a_use_that_is_not_conjugate_is_refused_and_the_advice_works(name: str) 
         use(eval(call.replace(f"{type(prior).__name__}(...)", "prior"), {"sample": sample, "prior": prior}))
 
     assert collapsed(better)["z"].type == "sample"
+
+
+def test_dependencies_are_followed_inside_and_outside_of_it() -> None:
+    def model() -> None:
+        p = sample("p", dist.Beta(2.0, 3.0))
+        sample("x", dist.Bernoulli(p), obs=torch.tensor(1.0))
+
+    for wrapped in (collapse(handlers.track(model)), handlers.track(collapse(model))):
+        trace = handlers.trace(wrapped).get_trace()
+        assert trace.log_prob_sum().exp().item() == pytest.approx(2 / 5)
+        assert parents(trace["x"]) == {"p"}
 
 
 def test_a_scale_around_it_multiplies_the_marginal_and_a_mask_of_entries_is_refused() -> None:
