@@ -20,6 +20,7 @@ from ppl.handlers.fixing import random_module
 from ppl.params import ParamStore, clear_param_store, get_param_store
 from ppl.plate import plate, plate_stack, subsample
 from ppl.primitives import deterministic, factor, module, observe, param, sample
+from ppl.provenance import parents, provenance, untracked
 from ppl.runtime import Frame, Handler, Site, emit
 from ppl.settings import enable_validation, set_rng_seed, validation_enabled
 from ppl.trace import Trace
@@ -44,11 +45,14 @@ __all__ = [
     "module",
     "observe",
     "param",
+    "parents",
     "plate",
     "plate_stack",
+    "provenance",
     "random_module",
     "sample",
     "set_rng_seed",
     "subsample",
+    "untracked",
     "validation_enabled",
 ]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ppl.messages import did_you_mean, listed, shape_of
+from ppl.provenance import untracked
 from ppl_dist import constraints, transform_to
 from ppl_dist.constraints import Constraint
 from ppl_dist.plain import from_plain, to_plain
@@ -257,7 +258,7 @@ def _transform(constraint: Constraint) -> Any:
 
 
 def _as_parameter(value: Any) -> Tensor:
-    tensor = torch.as_tensor(value).detach()
+    tensor = untracked(torch.as_tensor(value)).detach()
     return tensor if tensor.is_floating_point() or tensor.is_complex() else tensor.to(torch.get_default_dtype())
 
 

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from ppl.handlers.amending import broadcast, infer_config, scope
+from ppl.handlers.collapsing import collapse
 from ppl.handlers.enumerating import enum, markov
 from ppl.handlers.exploring import NonlocalExit, escape, queue
 from ppl.handlers.fixing import condition, do, lift, substitute, uncondition
@@ -19,6 +20,7 @@ from ppl.handlers.hiding import block
 from ppl.handlers.recording import replay, trace
 from ppl.handlers.seeding import seed
 from ppl.handlers.weighting import mask, scale
+from ppl.provenance import track
 from ppl.runtime import Handler
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "NonlocalExit",
     "block",
     "broadcast",
+    "collapse",
     "condition",
     "do",
     "enum",
@@ -41,5 +44,6 @@ __all__ = [
     "seed",
     "substitute",
     "trace",
+    "track",
     "uncondition",
 ]

@@ -57,6 +57,15 @@ def nothing(program: Program) -> None:
     """For a handler that ends runs: it has no setting in which a run is only different."""
 
 
+def conjugate(program: Program) -> Wrap | None:
+    """`collapse`, where all that the program does with its latent sites is conjugate."""
+    try:
+        h.collapse(program.model)()
+    except ValueError:
+        return None
+    return h.collapse
+
+
 def one_try() -> Queue[Trace]:
     traces: Queue[Trace] = Queue()
     traces.put(Trace())
@@ -117,6 +126,12 @@ ROWS: dict[str, Row] = {
         always(lambda fn: h.enum(fn, first_available_dim=-9)),
         commutes=("seed", "mask", "scale", "infer_config"),
     ),
+    "track": Row(
+        h.track,
+        always(h.track),
+        commutes=("seed", "mask", "scale", "condition", "substitute", "do", "block", "replay", "trace"),
+    ),
+    "collapse": Row(None, conjugate, commutes=("seed", "track")),
     "markov": Row(h.markov, always(h.markov), commutes=("seed", "mask", "scale", "condition", "block", "scope")),
 }
 CASES = [(name, program) for name in ROWS for program in PROGRAMS]
