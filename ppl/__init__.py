@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from ppl import handlers
+from ppl import handlers, nn
 from ppl.checks import check_shapes
 from ppl.handlers import condition, do
 from ppl.params import ParamStore, clear_param_store, get_param_store
@@ -40,6 +40,7 @@ __all__ = [
     "get_param_store",
     "handlers",
     "module",
+    "nn",
     "observe",
     "param",
     "plate",
