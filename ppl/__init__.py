@@ -16,6 +16,7 @@ from __future__ import annotations
 from ppl import handlers, nn
 from ppl.checks import check_shapes
 from ppl.handlers import condition, do
+from ppl.lint import check
 from ppl.params import ParamStore, clear_param_store, get_param_store
 from ppl.plate import plate
 from ppl.primitives import deterministic, factor, module, observe, param, sample
@@ -29,6 +30,7 @@ __all__ = [
     "ParamStore",
     "Site",
     "Trace",
+    "check",
     "check_shapes",
     "clear_param_store",
     "condition",

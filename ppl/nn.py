@@ -93,12 +93,11 @@ class _Complete(type):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         module = super().__call__(*args, **kwargs)
-        for owner in reversed(cls.__mro__):
+        for owner in cls.__mro__:  # the nearest first
             for name, found in vars(owner).items():
                 if isinstance(found, _Declared) and name not in module._sites:
-                    if isinstance(found, Param) and callable(found.init_value):
-                        found = found(partial(found.init_value, module))
-                    setattr(module, name, found)
+                    start = getattr(found, "init_value", None)
+                    setattr(module, name, Param.__call__(found, partial(start, module)) if callable(start) else found)
         return module
 
 
