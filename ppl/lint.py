@@ -6,10 +6,10 @@ Both are run once, on copies of the parameters and of the random state, and what
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +20,7 @@ from ppl.drawing import draw
 from ppl.handlers import block, replay, trace
 from ppl.messages import align, call_text, did_you_mean, family, shape_of
 from ppl.params import ParamStore, get_param_store
-from ppl.runtime import Frame, Site
+from ppl.runtime import Site
 from ppl.trace import Trace
 from ppl_dist import transform_to
 from ppl_dist.validation import validating
@@ -45,13 +45,16 @@ class Report:
         findings: what is wrong, in program order.
         model: the trace of the model, detached.
         guide: the trace of the guide, detached; None where none was given.
-        estimators: how the gradient through each latent site of the guide is estimated.
     """
 
-    findings: list[Finding] = field(default_factory=list)
-    model: Trace = field(default_factory=Trace)
+    findings: list[Finding]
+    model: Trace
     guide: Trace | None = None
-    estimators: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def estimators(self) -> dict[str, str]:
+        """How the gradient through each latent site of the guide is estimated."""
+        return {name: _estimator(site) for name, site in _latent(self.guide or Trace()).items()}
 
     def __bool__(self) -> bool:
         return bool(self.findings)
@@ -64,8 +67,7 @@ class Report:
                 lines += [f"{title}:", run.format_shapes()]
         if self.estimators:
             lines += ["estimators:", *align([("", *row) for row in self.estimators.items()], "<<<")]
-        for kind, _, message, fix in self.findings:
-            lines.append(f"{kind}: {message}\n    {fix}")
+        lines += [f"{kind}: {message}\n    {fix}" for kind, _, message, fix in self.findings]
         return "\n".join(lines)
 
 
@@ -105,60 +107,44 @@ def check(model: Callable[..., Any], guide: Callable[..., Any] | None = None, *a
     """
     found: list[Finding] = []
     with _aside() as store:
-        drawn = None if guide is None else _run(_follow(guide, trace=Trace()), "guide", found, args, kwargs)
-        ran = _run(_follow(model, trace=drawn or Trace()), "model", found, args, kwargs)
-        whole = all(finding.kind == "condition" for finding in found)
-        if drawn is not None:
-            found += _unmatched(ran, drawn) if whole else ()
+        drawn = Trace() if guide is None else _run(_follow(guide, trace=Trace()), "guide", found, args, kwargs)
+        ran = _run(_follow(model, trace=drawn), "model", found, args, kwargs)
+        if guide is not None:
+            found += _unmatched(ran, drawn) if all(finding.kind == "condition" for finding in found) else ()
             found += _differences(ran, drawn)
         settled = {finding.site for finding in found if finding.kind in _DIFFER}
-        for run in (drawn or Trace(), ran):
+        for run in (drawn, ran):
             found += _scores(run, settled)
-        found += _without_baseline(drawn or Trace())
+        found += _without_baseline(drawn)
         if not {"error", *_DIFFER} & {finding.kind for finding in found}:
-            found += _without_gradient(store, ran, drawn or Trace())
-    estimators = {} if drawn is None else {name: _estimator(site) for name, site in _latent(drawn).items()}
-    return Report(found, ran.detach(), None if drawn is None else drawn.detach(), estimators)
+            found += _without_gradient(store, ran, drawn)
+    return Report(found, ran.detach(), None if guide is None else drawn.detach())
 
 
 # Running, and leaving everything as it was
-
-_BUFFERS: ContextVar[dict[int, Any] | None] = ContextVar("ppl_lint_buffers", default=None)
 
 
 @contextmanager
 def _aside() -> Iterator[ParamStore]:
     """Run what is inside on copies: of the ambient store, of the random state, of the buffers of the modules called."""
-    leaves = get_param_store().leaves.items()
-    store = get_param_store().bind({name: leaf.detach().clone().requires_grad_() for name, leaf in leaves})
-    buffers: dict[int, Any] = {}
-    token = _BUFFERS.set(buffers)
-    with ExitStack() as stack:
-        devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-        stack.enter_context(torch.random.fork_rng(devices))
-        torch.manual_seed(0)
-        for context in (block(), store, validating(True), torch.enable_grad()):
-            stack.enter_context(context)
-        stack.callback(_put_back, buffers)
-        stack.callback(_BUFFERS.reset, token)
-        stack.callback(nn.modules.module.register_module_forward_pre_hook(_keep_buffers).remove)
-        yield store
+    known, here = get_param_store(), threading.get_ident()
+    store = known.bind({name: leaf.detach().clone().requires_grad_() for name, leaf in known.leaves.items()})
+    kept: list[tuple[dict[str, Any], str, Tensor, Tensor]] = []
 
+    def keep(module: nn.Module, inputs: Any) -> None:  # torch calls it before every module of the process
+        held = module._buffers if threading.get_ident() == here else {}
+        kept.extend((module._buffers, name, own, own.clone()) for name, own in held.items() if own is not None)
 
-def _keep_buffers(module: nn.Module, inputs: Any) -> None:
-    """Called before every module of the process; only those of this context are ours."""
-    buffers = _BUFFERS.get()
-    if buffers is not None and id(module) not in buffers:
-        kept = {name: (held, held.clone()) for name, held in module._buffers.items() if held is not None}
-        buffers[id(module)] = (module, kept)
-
-
-@torch.no_grad()
-def _put_back(buffers: Mapping[int, Any]) -> None:
-    for module, kept in buffers.values():
-        for name, (held, value) in kept.items():
-            module._buffers[name] = held
-            held.copy_(value)
+    hook = nn.modules.module.register_module_forward_pre_hook(keep)
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    try:
+        with torch.random.fork_rng(devices), block(), store, validating(True), torch.enable_grad():
+            torch.manual_seed(0)
+            yield store
+    finally:
+        hook.remove()
+        for buffers, name, own, value in reversed(kept):  # what they were before the first call comes last
+            buffers[name], own.data = own, value
 
 
 def _run(program: Callable[..., Any], which: str, found: list[Finding], args: Any, kwargs: Any) -> Trace:
@@ -169,20 +155,17 @@ def _run(program: Callable[..., Any], which: str, found: list[Finding], args: An
             program(*args, **kwargs)
     except Exception as error:
         message, fix = _split(str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
-        notes = "\n".join([message, *getattr(error, "__notes__", ())])
-        where = re.search('(?:site|plate|param|parameter) "([^"]+)"', notes)
+        where = re.search('(?:site|plate|param) "([^"]+)"', "\n".join([message, *getattr(error, "__notes__", ())]))
         # a handler around the program says so when the run is over, and nothing of the run is lacking
-        unmatched = re.match("(condition|do|substitute): no ", message)
-        found.append(Finding("condition" if unmatched else "error", where[1] if where else which, message, fix))
+        kind = "condition" if re.match("(condition|do|substitute): no ", message) else "error"
+        found.append(Finding(kind, where[1] if where else which, message, fix))
     return recorded
 
 
 def _split(text: str) -> tuple[str, str]:
     """The message of an error, and its advice."""
-    found = re.search(r"[.;]?\s+(Try|Either|did you mean) ", text)
-    if found is None:
-        return text, "Try the program alone, to see where."
-    return text[: found.start()], text[found.start(1)].upper() + text[found.start(1) + 1 :]
+    message, *advice = re.split(r"[.;]?\s+(?=Try |Either |did you mean )", text, maxsplit=1)
+    return message, advice[0][0].upper() + advice[0][1:] if advice else "Try the program alone, to see where."
 
 
 class _follow(replay):
@@ -200,8 +183,6 @@ class _follow(replay):
 
 # What is wrong
 
-_DIFFER = ("shape", "subsample", "support")
-
 
 def _latent(run: Trace) -> dict[str, Site]:
     return {name: run[name] for name in run.stochastic_nodes}
@@ -211,95 +192,70 @@ def _unmatched(model: Trace, guide: Trace) -> Iterator[Finding]:
     ours, theirs = _latent(model), _latent(guide)
     for name, site in ours.items():
         if name not in theirs and not site.infer.get("enumerate"):
-            close = did_you_mean(name, [other for other in theirs if other not in ours])
+            close = did_you_mean(name, theirs.keys() - ours)
             message = f'site "{name}" is latent in the model, and the guide does not draw it{close}'
             yield Finding("missing", name, message, f'Try sample("{name}", ...) in the guide, or obs=... in the model.')
     for name, site in theirs.items():
         if name not in ours and not site.infer.get("is_auxiliary"):
-            has = (
-                f"has it as a site of type {model[name].type}, with its value" if name in model else "has no such site"
-            )
-            close = did_you_mean(name, [other for other in ours if other not in theirs])
-            message = f'site "{name}" is latent in the guide, and the model {has}{close}'
+            has = "does not draw it" if name in model else f"has none{did_you_mean(name, ours.keys() - theirs)}"
             fix = 'Try leaving it out of the guide, or infer={"is_auxiliary": True} if it is meant to be there alone.'
-            yield Finding("unknown", name, message, fix)
+            yield Finding("unknown", name, f'site "{name}" is latent in the guide, and the model {has}', fix)
 
 
 def _differences(model: Trace, guide: Trace) -> Iterator[Finding]:
-    """Of the sites that both have: other minibatches, other shapes, other supports; the first that applies."""
+    """Of the sites that both have, the first difference that applies."""
     theirs = _latent(guide)
     for name, ours in _latent(model).items():
-        if name in theirs:
-            other = theirs[name]
-            finding = _minibatch(name, ours, other) or _shape(name, ours, other) or _support(name, ours, other)
-            if finding is not None:
-                yield finding
+        for kind, difference in _DIFFER.items():
+            told = difference(ours, theirs[name]) if name in theirs else None
+            if told is not None:
+                yield Finding(kind, name, f'site "{name}": {told[0]}.', f"Try {told[1]}.")
+                break
 
 
-def _minibatch(name: str, ours: Site, theirs: Site) -> Finding | None:
+def _subsample(ours: Site, theirs: Site) -> tuple[str, str] | None:
     model, guide = (
         {frame.name: frame for frame in site.cond_indep_stack if frame.size != frame.full_size}
         for site in (ours, theirs)
     )
-    for plate in [*model, *guide]:
-        one, two = model.get(plate), guide.get(plate)
-        if one is None or two is None or one[2:] != two[2:]:
-            message = (
-                f'site "{name}": plate "{plate}" has {_batch(one)} around it in the model, {_batch(two)} in the guide'
+    for plate, frame in (guide | model).items():
+        sizes = [f"{run[plate].size} of {run[plate].full_size}" if plate in run else "none" for run in (model, guide)]
+        if sizes[0] != sizes[1]:
+            fix = f'plate("{plate}", {frame.full_size}, subsample_size={frame.size}) around it in both'
+            return (
+                f'the minibatch of plate "{plate}" around it is {sizes[0]} in the model, {sizes[1]} in the guide',
+                fix,
             )
-            frame, where = (one, "guide") if one is not None else (two, "model")
-            assert frame is not None
-            fix = f'Try plate("{plate}", {frame.full_size}, subsample_size={frame.size}) around it in the {where}.'
-            return Finding("subsample", name, f"{message}.", fix)
     return None
 
 
-def _batch(frame: Frame | None) -> str:
-    return "no minibatch" if frame is None else f"a minibatch of {frame.size} of {frame.full_size}"
-
-
-def _shape(name: str, ours: Site, theirs: Site) -> Finding | None:
-    (batch, event), (q_batch, q_event) = ((tuple(s.fn.batch_shape), tuple(s.fn.event_shape)) for s in (ours, theirs))
-    if event == q_event and _without_ones(batch) == _without_ones(q_batch):
+def _shape(ours: Site, theirs: Site) -> tuple[str, str] | None:
+    batch, event = tuple(ours.fn.batch_shape), tuple(ours.fn.event_shape)
+    found = tuple(theirs.fn.batch_shape), tuple(theirs.fn.event_shape)
+    if found == (batch, event):
         return None
-    message = (
-        f'site "{name}": the guide has batch shape {q_batch} and event shape {q_event}, '
-        f"the model batch shape {batch} and event shape {event}."
-    )
-    dims = f", .to_event({len(event)})" if event else ""
-    return Finding(
-        "shape", name, message, f"Try parameters of shape {batch + event}{dims} in the guide, in the same plates."
+    message = f"batch shape {batch} and event shape {event} in the model, {found[0]} and {found[1]} in the guide"
+    return (
+        message,
+        f"the same plates and parameters of shape {batch + event}, with .to_event({len(event)}), in the guide",
     )
 
 
-def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Without the leading ones, which broadcasting adds as it needs them."""
-    return next((shape[i:] for i, size in enumerate(shape) if size != 1), ())
-
-
-def _support(name: str, ours: Site, theirs: Site) -> Finding | None:
-    p, q = ours.fn, theirs.fn
-    if p.support == q.support or all(bool(torch.as_tensor(p.support.check(point)).all()) for point in _points(theirs)):
+def _support(ours: Site, theirs: Site) -> tuple[str, str] | None:
+    p, q, points = ours.fn, theirs.fn, [theirs.value]
+    with suppress(NotImplementedError):  # points all over the support, where it is an image of unconstrained space
+        into = transform_to(q.support)
+        shape = into.inverse_shape(theirs.value.shape)
+        points += [into(theirs.value.new_full(shape, place)) for place in (-8.0, -1.0, 1.0, 8.0)]
+    if p.support == q.support or all(bool(torch.as_tensor(p.support.check(point)).all()) for point in points):
         return None
-    message = (
-        f'site "{name}": the guide draws from {family(q)} what the support of {family(p)} in the model does not admit.'
-    )
-    fix = f"Try {call_text(p)} in the guide"
+    fix = f"{call_text(p)} in the guide"
     if not p.support.is_discrete and not q.support.is_discrete:
         fix += f", or TransformedDistribution({call_text(q)}, [biject_to({call_text(p)}.support)])"
-    return Finding("support", name, message, f"{fix}.")
+    return f"the guide draws from {family(q)} what lies outside the support of {family(p)} in the model", fix
 
 
-def _points(site: Site) -> Iterator[Tensor]:
-    """The value of the site, and points all over its support, where that is the image of unconstrained space."""
-    yield site.value
-    try:
-        into = transform_to(site.fn.support)
-    except NotImplementedError:
-        return
-    shape = into.inverse_shape(site.value.shape)
-    for place in (-8.0, -1.0, 1.0, 8.0):
-        yield into(torch.full(shape, place, dtype=site.value.dtype, device=site.value.device))
+_DIFFER = {"subsample": _subsample, "shape": _shape, "support": _support}
 
 
 def _scores(run: Trace, settled: set[str]) -> Iterator[Finding]:
@@ -307,33 +263,33 @@ def _scores(run: Trace, settled: set[str]) -> Iterator[Finding]:
     for name, site in run.items():
         if site.type != "sample" or name in settled:
             continue
+        one = Trace({name: site})
         try:
-            run.compute_log_prob(lambda other, _, name=name: other == name)  # type: ignore[misc]
+            one.compute_log_prob()
+            check_shapes(one)
         except Exception as error:
-            yield Finding("error", name, *_split(str(error)))
-            continue
-        if not bool(site.log_prob.isfinite().all()):
+            yield Finding("error" if site.log_prob is None else "plate", name, *_split(str(error)))
+        if site.log_prob is not None and not bool(site.log_prob.isfinite().all()):
             message = f'site "{name}": log_prob of {family(site.fn)} is {site.log_prob_sum.item()} at the value it has.'
             yield Finding("nonfinite", name, message, "Try a value where the density is positive, or mask the entries.")
-        try:
-            check_shapes(Trace({name: site}))
-        except ValueError as error:
-            yield Finding("plate", name, *_split(str(error)))
 
 
 def _estimator(site: Site) -> str:
     if site.infer.get("enumerate"):
         return "enumerate"
-    asked = site.infer.get("estimator") or ("pathwise" if site.fn.has_rsample else "score")
+    asked = str(site.infer.get("estimator") or ("pathwise" if site.fn.has_rsample else "score"))
     baseline = site.infer.get("baseline")
-    told = f', baseline "{baseline}"' if isinstance(baseline, str) else ", with a baseline" * (baseline is not None)
-    return f"{asked}{told}"
+    if baseline is None:
+        return asked
+    return f'{asked}, baseline "{baseline}"' if isinstance(baseline, str) else f"{asked}, with a baseline"
 
 
 def _without_baseline(guide: Trace) -> Iterator[Finding]:
     for name, site in _latent(guide).items():
         if _estimator(site) == "score" and site.log_prob is not None and site.log_prob.requires_grad:
-            message = f'site "{name}": {family(site.fn)} has a score-function estimator and no baseline, so its variance is high.'
+            message = (
+                f'site "{name}": {family(site.fn)} has a score-function estimator of high variance, and no baseline.'
+            )
             yield Finding("baseline", name, message, 'Try infer={"baseline": "decaying_average"}.')
 
 
@@ -344,14 +300,9 @@ def _without_gradient(store: ParamStore, model: Trace, guide: Trace) -> Iterator
     terms += [site.fn.log_prob(site.value.detach()).sum() for site in scored]
     met = {*model.param_nodes, *guide.param_nodes}
     leaves = {name: leaf for name, leaf in store.leaves.items() if name in met and leaf.requires_grad}
-    total = sum((term for term in terms if term.requires_grad), start=torch.zeros(()))
-    used = (
-        torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-        if total.requires_grad
-        else [None] * len(leaves)
-    )
-    for name, gradient in zip(leaves, used, strict=True):
-        if gradient is None:
-            message = f'param "{name}" receives no gradient: no log-probability depends on it.'
-            fix = "Try using it in a site, without detach() or no_grad(), or leaving it out."
-            yield Finding("gradient", name, message, fix)
+    total = sum(terms, start=torch.zeros((), requires_grad=True))
+    gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True) if leaves else ()
+    for name in (name for name, gradient in zip(leaves, gradients, strict=True) if gradient is None):
+        message = f'param "{name}" receives no gradient: no log-probability depends on it.'
+        fix = "Try using it in a site, without detach() or no_grad(), or leaving it out."
+        yield Finding("gradient", name, message, fix)

@@ -142,15 +142,13 @@ class Module(nn.Module, metaclass=_Complete):
             _CALL.reset(token)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        known = self._sites.get(name)
+        known, store = self._sites.get(name), ParamStore()
         plain = isinstance(value, Tensor | float | int) and not isinstance(value, nn.Parameter)
         if isinstance(known, Param) and plain:
-            store = ParamStore()
             store.adopt(name, getattr(self, f"{name}_unconstrained"), known.constraint)
             store[name] = value
             return
         if isinstance(value, Param):  # made first: if the initial value is wrong, nothing has changed
-            store = ParamStore()
             store.get_or_init(name, value.init_value, value.constraint)
         if known is not None or isinstance(value, _Declared):
             self._forget(name)

@@ -119,7 +119,7 @@ CASES: dict[str, tuple[str, str, str, tuple[Program, Program | None], tuple[Prog
         "z",
         "Poisson(...)",
         (one(dist.Poisson(2.0)), taught(lambda p: Normal(p, 1.0))),
-        (one(dist.Poisson(2.0)), taught(lambda p: dist.Poisson(p), infer={"baseline": "decaying_average"})),
+        (one(dist.Poisson(2.0)), taught(dist.Poisson, infer={"baseline": "decaying_average"})),
     ),
     "shape": (
         "shape",
@@ -137,14 +137,14 @@ CASES: dict[str, tuple[str, str, str, tuple[Program, Program | None], tuple[Prog
         (batch(2),) * 2,
     ),
     "subsample: size": ("subsample", "z", "subsample_size=2", (batch(2), batch(3)), (batch(2), batch(2))),
-    "subsample: guide alone": ("subsample", "z", "in the model", (batch(6), batch(3)), (batch(3), batch(3))),
+    "subsample: guide alone": ("subsample", "z", "subsample_size=3", (batch(6), batch(3)), (batch(3), batch(3))),
     "subsample: full size": ("subsample", "z", 'plate("data", 6,', (batch(2), batch(2, 7)), (batch(2), batch(2))),
     "baseline": (
         "baseline",
         "z",
         'infer={"baseline": "decaying_average"}',
-        (one(Bernoulli(0.5)), taught(lambda p: Bernoulli(p))),
-        (one(Bernoulli(0.5)), taught(lambda p: Bernoulli(p), infer={"baseline": "decaying_average"})),
+        (one(Bernoulli(0.5)), taught(Bernoulli)),
+        (one(Bernoulli(0.5)), taught(Bernoulli, infer={"baseline": "decaying_average"})),
     ),
     "gradient": ("gradient", "loc", "without detach()", (model, detached(True)), (model, detached(False))),
     "condition": (
