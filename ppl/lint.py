@@ -144,7 +144,8 @@ def _aside() -> Iterator[ParamStore]:
     finally:
         hook.remove()
         for buffers, name, own, value in reversed(kept):  # what they were before the first call comes last
-            buffers[name], own.data = own, value
+            buffers[name] = own
+            own.data.copy_(value)
 
 
 def _run(program: Callable[..., Any], which: str, found: list[Finding], args: Any, kwargs: Any) -> Trace:
@@ -301,7 +302,7 @@ def _without_gradient(store: ParamStore, model: Trace, guide: Trace) -> Iterator
     met = {*model.param_nodes, *guide.param_nodes}
     leaves = {name: leaf for name, leaf in store.leaves.items() if name in met and leaf.requires_grad}
     total = sum(terms, start=torch.zeros((), requires_grad=True))
-    gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True) if leaves else ()
+    gradients: Any = torch.autograd.grad(total, list(leaves.values()), allow_unused=True) if leaves else ()
     for name in (name for name, gradient in zip(leaves, gradients, strict=True) if gradient is None):
         message = f'param "{name}" receives no gradient: no log-probability depends on it.'
         fix = "Try using it in a site, without detach() or no_grad(), or leaving it out."

@@ -96,8 +96,9 @@ class _Complete(type):
         for owner in cls.__mro__:  # the nearest first
             for name, found in vars(owner).items():
                 if isinstance(found, _Declared) and name not in module._sites:
+                    made: Any = found  # an initial value that is a method is called with the object
                     start = getattr(found, "init_value", None)
-                    setattr(module, name, Param.__call__(found, partial(start, module)) if callable(start) else found)
+                    setattr(module, name, made(partial(start, module)) if callable(start) else made)
         return module
 
 
