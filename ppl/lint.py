@@ -113,9 +113,7 @@ def check(model: Callable[..., Any], guide: Callable[..., Any] | None = None, *a
             found += _unmatched(ran, drawn) if all(finding.kind == "condition" for finding in found) else ()
             found += _differences(ran, drawn)
         settled = {finding.site for finding in found if finding.kind in _DIFFER}
-        for run in (drawn, ran):
-            found += _scores(run, settled)
-        found += _without_baseline(drawn)
+        found += (*_scores(drawn, settled), *_scores(ran, settled), *_without_baseline(drawn))
         if not {"error", *_DIFFER} & {finding.kind for finding in found}:
             found += _without_gradient(store, ran, drawn)
     return Report(found, ran.detach(), None if guide is None else drawn.detach())
@@ -194,11 +192,11 @@ def _unmatched(model: Trace, guide: Trace) -> Iterator[Finding]:
     for name, site in ours.items():
         if name not in theirs and not site.infer.get("enumerate"):
             close = did_you_mean(name, theirs.keys() - ours)
-            message = f'site "{name}" is latent in the model, and the guide does not draw it{close}'
-            yield Finding("missing", name, message, f'Try sample("{name}", ...) in the guide, or obs=... in the model.')
+            fix = f'Try sample("{name}", ...) in the guide, or obs=... in the model.'
+            yield Finding("missing", name, f'site "{name}" is latent in the model, and the guide has none{close}', fix)
     for name, site in theirs.items():
         if name not in ours and not site.infer.get("is_auxiliary"):
-            has = "does not draw it" if name in model else f"has none{did_you_mean(name, ours.keys() - theirs)}"
+            has = "does not draw it." if name in model else f"has none{did_you_mean(name, ours.keys() - theirs)}"
             fix = 'Try leaving it out of the guide, or infer={"is_auxiliary": True} if it is meant to be there alone.'
             yield Finding("unknown", name, f'site "{name}" is latent in the guide, and the model {has}', fix)
 
@@ -215,10 +213,7 @@ def _differences(model: Trace, guide: Trace) -> Iterator[Finding]:
 
 
 def _subsample(ours: Site, theirs: Site) -> tuple[str, str] | None:
-    model, guide = (
-        {frame.name: frame for frame in site.cond_indep_stack if frame.size != frame.full_size}
-        for site in (ours, theirs)
-    )
+    model, guide = ({f.name: f for f in site.cond_indep_stack if f.size != f.full_size} for site in (ours, theirs))
     for plate, frame in (guide | model).items():
         sizes = [f"{run[plate].size} of {run[plate].full_size}" if plate in run else "none" for run in (model, guide)]
         if sizes[0] != sizes[1]:
@@ -280,9 +275,8 @@ def _estimator(site: Site) -> str:
         return "enumerate"
     asked = str(site.infer.get("estimator") or ("pathwise" if site.fn.has_rsample else "score"))
     baseline = site.infer.get("baseline")
-    if baseline is None:
-        return asked
-    return f'{asked}, baseline "{baseline}"' if isinstance(baseline, str) else f"{asked}, with a baseline"
+    told = f', baseline "{baseline}"' if isinstance(baseline, str) else ", with a baseline"
+    return asked if baseline is None else asked + told
 
 
 def _without_baseline(guide: Trace) -> Iterator[Finding]:
