@@ -13,10 +13,11 @@
 
 from __future__ import annotations
 
-from ppl import handlers
+from ppl import handlers, nn
 from ppl.checks import check_shapes
 from ppl.handlers import condition, do, markov
 from ppl.handlers.fixing import random_module
+from ppl.lint import check
 from ppl.params import ParamStore, clear_param_store, get_param_store
 from ppl.plate import plate, plate_stack, subsample
 from ppl.primitives import deterministic, factor, module, observe, param, sample
@@ -31,6 +32,7 @@ __all__ = [
     "ParamStore",
     "Site",
     "Trace",
+    "check",
     "check_shapes",
     "clear_param_store",
     "condition",
@@ -43,6 +45,7 @@ __all__ = [
     "handlers",
     "markov",
     "module",
+    "nn",
     "observe",
     "param",
     "parents",

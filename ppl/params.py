@@ -146,23 +146,29 @@ class ParamStore(MutableMapping[str, Tensor]):
         leaf = _unconstrain(name, value, constraint, transform).detach().clone().requires_grad_()
         return _Entry(leaf, constraint, transform)
 
-    def adopt(self, name: str, leaf: Tensor) -> Tensor:
-        """Register an existing leaf, such as a module's parameter, and give the leaf that stands for it.
+    def adopt(
+        self, name: str, leaf: Tensor, constraint: Constraint = constraints.real, event_dim: int | None = None
+    ) -> Tensor:
+        """Register an existing unconstrained leaf, such as a module's parameter, and give the value it stands for.
 
         A leaf registered under the name before stays. One that was read from a file is copied into `leaf`, which then
         takes its place, so that loading parameters reaches the module.
+
+        Raises:
+            ValueError: the name is known with another shape or another constraint.
         """
         entry = self._entries.get(name)
         if entry is None:
-            self._entries[name] = _Entry(leaf, constraints.real, None)
-            return leaf
+            entry = self._entries[name] = _Entry(leaf, constraint, _transform(constraint))
         if entry.leaf.shape != leaf.shape:
             raise _clash(name, "shape", shape_of(entry.leaf), shape_of(leaf))
+        if entry.constraint is not constraint and entry.constraint != constraint:
+            raise _clash(name, "constraint", entry.constraint, constraint)
         if entry.loaded:
             with torch.no_grad():
                 leaf.copy_(entry.leaf)
             entry.leaf, entry.loaded = leaf, False
-        return entry.leaf
+        return entry.value()
 
     def bind(self, leaves: Mapping[str, Tensor]) -> ParamStore:
         """A store with the same constraints over other leaves: a model as a function of its parameters.
@@ -258,7 +264,7 @@ def _transform(constraint: Constraint) -> Any:
 
 
 def _as_parameter(value: Any) -> Tensor:
-    tensor = untracked(torch.as_tensor(value)).detach()
+    tensor: Tensor = untracked(torch.as_tensor(value)).detach()
     return tensor if tensor.is_floating_point() or tensor.is_complex() else tensor.to(torch.get_default_dtype())
 
 

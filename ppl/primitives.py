@@ -110,9 +110,8 @@ def deterministic(name: str, value: Tensor, event_dim: int | None = None) -> Ten
         event_dim: how many of its rightmost dimensions are not batch dimensions; advice to readers of the trace.
     """
     if current() is not None:
-        site = Site("deterministic", name, None, as_value(value))
-        site.kwargs = {"event_dim": event_dim}
-        value = emit(site).value
+        kwargs = {"event_dim": event_dim}
+        value = emit(Site("deterministic", name, None, as_value(value), kwargs=kwargs)).value
     return value
 
 
@@ -182,9 +181,8 @@ def param(
     store = get_param_store()
     if current() is None:
         return store.get_or_init(name, init, constraint, event_dim)
-    site = Site("param", name, store.get_or_init)
-    site.args, site.kwargs = (init,), {"constraint": constraint, "event_dim": event_dim}
-    value: Tensor = emit(site).value
+    kwargs = {"constraint": constraint, "event_dim": event_dim}
+    value: Tensor = emit(Site("param", name, store.get_or_init, args=(init,), kwargs=kwargs)).value
     return value
 
 
@@ -207,15 +205,13 @@ def module(name: str, nn_module: Module) -> Module:
     for key, own in nn_module.named_parameters():
         if own.requires_grad:
             full = f"{name}$$${key}"
-            site = Site("param", full, store.adopt)
-            site.args = (own,)
-            value = emit(site).value if active else store.adopt(full, own)
+            value = emit(Site("param", full, store.adopt, args=(own,))).value if active else store.adopt(full, own)
             if value is not own:
                 replaced[id(own)] = value
-    return _with_parameters(nn_module, replaced, {}) if replaced else nn_module
+    return with_parameters(nn_module, replaced, {}) if replaced else nn_module
 
 
-def _with_parameters(old: Any, replaced: Mapping[int, Tensor], memo: dict[int, Any]) -> Any:
+def with_parameters(old: Any, replaced: Mapping[int, Tensor], memo: dict[int, Any]) -> Any:
     """A copy of the tree of modules under `old`, with other tensors in place of the replaced parameters."""
     if id(old) in memo:
         return memo[id(old)]
@@ -229,6 +225,6 @@ def _with_parameters(old: Any, replaced: Mapping[int, Tensor], memo: dict[int, A
     new.__dict__.update({key: swap(value) for key, value in old.__dict__.items()})
     new.__dict__["_parameters"] = {key: swap(value) for key, value in old._parameters.items()}
     new.__dict__["_modules"] = {
-        key: child if child is None else _with_parameters(child, replaced, memo) for key, child in old._modules.items()
+        key: child if child is None else with_parameters(child, replaced, memo) for key, child in old._modules.items()
     }
     return new

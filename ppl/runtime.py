@@ -101,12 +101,13 @@ class Handler:
 
 
 class Run:
-    """What the plates of one run of a model share: the indices drawn so far, by plate name."""
+    """What one run of a model remembers: the indices of its plates by name, and what its modules have drawn."""
 
-    __slots__ = ("plates",)
+    __slots__ = ("modules", "plates")
 
     def __init__(self) -> None:
         self.plates: dict[str, Any] = {}
+        self.modules: dict[str, Any] = {}
 
 
 class Stack:

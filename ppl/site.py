@@ -53,6 +53,9 @@ class Site:
         value: Any = None,
         is_observed: bool = False,
         infer: dict[str, Any] | None = None,
+        *,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         self.type = type
         self.name = name
@@ -60,6 +63,8 @@ class Site:
         self.value = value
         self.is_observed = is_observed
         self.infer = {} if infer is None else infer
+        if kwargs is not None or args:
+            self.args, self.kwargs = args, kwargs
 
     def __getitem__(self, field: str) -> Any:
         if field not in _FIELDS:
