@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from ppl.handlers import block, seed, trace
-from ppl.layout import lay_out
+from ppl.layout import Layout, Point
 from ppl.messages import cut, family
 from ppl.params import get_param_store
 from ppl.provenance import _tag, parents, track, untracked
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["render_dot", "render_model"]
 
-_INK, _GREY, _FILL = "0.15", "0.45", "0.85"
-
-
-Point = tuple[float, float]
+_INK, _GREY = "0.15", "0.45"
 
 
 class _Node(NamedTuple):
@@ -52,7 +49,7 @@ def render_model(
         model: the model.
         model_args: its arguments.
         model_kwargs: its keyword arguments.
-        filename: where to save the picture, in the format of its ending; `.dot` and `.gv` take the text of `render_dot`.
+        filename: where to save the picture; with the ending `.dot` or `.gv`, the text that `render_dot` gives.
         render_distributions: whether to list the distribution of each site.
         render_params: whether to draw parameters; those of a module are one node.
         render_deterministic: whether to draw deterministic sites.
@@ -60,8 +57,7 @@ def render_model(
     Returns:
         A matplotlib figure, one inch of it per inch.
     """
-    options = (render_distributions, render_params, render_deterministic)
-    nodes, edges = _graph(model, model_args, model_kwargs, *options[1:])
+    nodes, edges = _graph(model, model_args, model_kwargs, render_params, render_deterministic)
     figure = _figure(nodes, edges, render_distributions)
     if filename is not None and Path(filename).suffix in (".dot", ".gv"):
         Path(filename).write_text(_dot(nodes, edges, render_distributions), encoding="utf-8")
@@ -187,54 +183,56 @@ def _quoted(text: str) -> str:
 
 def _figure(nodes: Mapping[str, _Node], edges: list[tuple[str, str]], distributions: bool) -> Figure:
     from matplotlib.figure import Figure
-    from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch, Rectangle
+    from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-    sizes = {name: _size(name, node.kind) for name, node in nodes.items()}
-    rooms = {
-        name: (w + 2 * _width(name, 8) if nodes[name].kind == "factor" else w, h) for name, (w, h) in sizes.items()
-    }
+    squares = {name for name, node in nodes.items() if node.kind == "factor"}
+    rooms = {name: (max(_width(name, 10) * (2 if name in squares else 1) + 0.15, 0.6), 0.46) for name in nodes}
+    shapes = rooms | dict.fromkeys(squares, (0.16, 0.16))
     plates = {name: node.plates for name, node in nodes.items()}
     labels = {path[:n]: _width(path[n - 1], 8) for path in plates.values() for n in range(1, len(path) + 1)}
-    layout = lay_out(rooms, plates, edges, labels)
+    layout = Layout(rooms, plates, edges, labels)
     laws = [node.law for node in nodes.values() if node.law] if distributions else []
-    left, top, right, bottom = layout.page
-    legend = max((_width(law, 9) for law in laws), default=-0.3) + 0.3
-    width, height = right - left + legend, max(bottom - top, 0.2 * len(laws) + 0.3)
-    figure = Figure(figsize=(width, height))
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0), xlim=(left, left + width), ylim=(top + height, top))
+    left, top, legend, bottom = layout.page
+    right, bottom = (
+        legend + max((_width(law, 9) for law in laws), default=0.0),
+        max(bottom, top + 0.2 * len(laws) + 0.3),
+    )
+    figure = Figure(figsize=(right - left, bottom - top))
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0), xlim=(left, right), ylim=(bottom, top))
     axes.set_axis_off()
+    axes.text(legend, top + 0.2, "\n".join(laws), fontsize=9, color=_INK, va="top", linespacing=1.5)
     for path, (x0, y0, x1, y1) in layout.boxes.items():
-        style = "round,pad=0,rounding_size=0.08"
-        axes.add_patch(FancyBboxPatch((x0, y0), x1 - x0, y1 - y0, style, fc="none", ec=_GREY, lw=0.8, zorder=1))
-        axes.text(x1 - 0.08, y1 - 0.07, path[-1], fontsize=8, color=_GREY, ha="right", va="bottom")
+        box = FancyBboxPatch((x0, y0), x1 - x0, y1 - y0, "round,pad=0,rounding_size=0.08", fill=False, ec=_GREY, lw=0.8)
+        axes.add_patch(box)
+        look = {"fc": "white", "ec": "none", "pad": 0.5}  # an edge that passes behind a label does not cross it out
+        axes.text(x1 - 0.07, y1 - 0.07, cut(path[-1], 32), fontsize=8, color=_GREY, ha="right", va="bottom", bbox=look)
     for (a, b), points in layout.routes.items():
-        ends = [_border(points[0], points[1], sizes[a]), *points[1:-1], _border(points[-1], points[-2], sizes[b])]
-        arrow = {"arrowstyle": "-|>", "mutation_scale": 9, "shrinkA": 0, "shrinkB": 0}
-        axes.add_patch(FancyArrowPatch(path=_rounded(ends), lw=0.9, color=_INK, zorder=2, **arrow))
+        ends = [_border(points[0], points[1], shapes[a]), *points[1:-1], _border(points[-1], points[-2], shapes[b])]
+        axes.add_patch(FancyArrowPatch(path=_rounded(ends), arrowstyle="-|>", mutation_scale=9, color=_INK, lw=0.9))
     for name, (x, y) in layout.centres.items():
-        (w, h), kind = sizes[name], nodes[name].kind
-        look = {"fc": _FILL if kind == "observed" else "white", "ec": _INK, "lw": 0.9, "zorder": 3}
-        if kind == "factor":
-            axes.add_patch(Rectangle((x - w / 2, y - h / 2), w, h, **look | {"fc": _INK}))
-        elif kind != "param":
-            axes.add_patch(Ellipse((x, y), w, h, ls="--" if kind == "deterministic" else "-", **look))
-        if kind == "factor":
-            axes.text(x + w, y, cut(name, 24), fontsize=8, color=_INK, ha="left", va="center", zorder=4)
-        else:
-            axes.text(x, y, cut(name, 24), fontsize=10, color=_INK, ha="center", va="center", zorder=4)
-    axes.text(left + width - legend, top + 0.2, "\n".join(laws), fontsize=9, color=_INK, va="top", linespacing=1.5)
+        _draw_node(axes, name, nodes[name].kind, (x, y), shapes[name])
     return figure
 
 
+def _draw_node(axes: Any, name: str, kind: str, centre: Point, size: Point) -> None:
+    from matplotlib.patches import Ellipse, Rectangle
+
+    (x, y), (w, h) = centre, size
+    if kind == "factor":
+        axes.add_patch(Rectangle((x - w / 2, y - h / 2), w, h, fc=_INK, zorder=3))
+        axes.text(x + w, y, cut(name, 32), fontsize=8, color=_INK, va="center", zorder=4)
+        return
+    if kind != "param":
+        fill, line = "0.85" if kind == "observed" else "white", "--" if kind == "deterministic" else "-"
+        axes.add_patch(Ellipse(centre, w, h, fc=fill, ec=_INK, lw=0.9, ls=line, zorder=3))
+    axes.text(x, y, cut(name, 32), fontsize=10, color=_INK, ha="center", va="center", zorder=4)
+
+
 def _width(text: str, points: float) -> float:
-    """How wide a line of text is, in inches."""
+    """How wide a line of text is, with some air around it, in inches."""
     from matplotlib.textpath import TextPath
 
-    return float(TextPath((0.0, 0.0), cut(text, 32), size=points).get_extents().width) / 72 + 0.1
-
-
-def _size(name: str, kind: str) -> Point:
-    return (0.14, 0.14) if kind == "factor" else (max(_width(name, 10) + (0.1 if kind == "param" else 0.25), 0.6), 0.46)
+    return float(TextPath((0.0, 0.0), cut(text, 32), size=points).get_extents().width) / 72 + 0.15
 
 
 def _border(centre: Point, towards: Point, size: Point) -> Point:
@@ -256,5 +254,5 @@ def _rounded(points: list[Point]) -> Any:
 
 
 def _towards(a: Point, b: Point) -> Point:
-    part = min(0.25 / (hypot(b[0] - a[0], b[1] - a[1]) or 1.0), 0.5)
+    part = min(0.3 / (hypot(b[0] - a[0], b[1] - a[1]) or 1.0), 0.5)
     return a[0] + part * (b[0] - a[0]), a[1] + part * (b[1] - a[1])

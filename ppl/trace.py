@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ppl.checks import check_observed
 from ppl.differences import Differences, compare
-from ppl.messages import describe_site, did_you_mean, dim_names, listed, shape_table
+from ppl.messages import describe_site, dim_names, shape_table
 from ppl.showing import SHOWN, html, text
 from ppl.site import Site
 
@@ -136,17 +136,10 @@ class Trace(Mapping[str, Site]):
             last_site: the name of the last site to show; None shows all.
 
         Raises:
-            ValueError: the trace has no site `last_site`.
+            KeyError: the trace has no site `last_site`.
         """
-        names = list(self)
-        if last_site is not None:
-            if last_site not in self.nodes:
-                raise ValueError(
-                    f'format_shapes: no site "{last_site}" in the trace{did_you_mean(last_site, names)} '
-                    f"Sites: {listed(names)}."
-                )
-            names = names[: names.index(last_site) + 1]
-        return (title and f"{title}\n") + shape_table(self.nodes[name] for name in names)
+        last = len(self) if last_site is None else list(self).index(self[last_site].name) + 1
+        return (title and f"{title}\n") + shape_table([*self.values()][:last])
 
     def dim_names(self, name: str) -> tuple[str | None, ...]:
         """Who owns each batch dimension of a site, from left to right.
