@@ -63,12 +63,12 @@ class Layout:
         paths = dict.fromkeys(path[:n] for path in ((), *plates.values()) for n in range(len(path) + 1))
         self._ranks = {path: self._ranked(path, edges) for path in paths}
         self._layers: dict[Path, list[list[Any]]] = {
-            path: [[item for item in ranks if ranks[item] == n] for n in range(max(ranks.values(), default=0) + 1)]
+            path: [[item for item in ranks if ranks[item] == n] for n in range(max(ranks.values(), default=-1) + 1)]
             for path, ranks in self._ranks.items()
         }
         self._chains = {edge: [edge[0], *self._waypoints(edge), edge[1]] for edge in edges}
         self._x: dict[Any, float] = {}
-        spots = min((self._moved(step) for step in range(_PASSES)), key=self._cost)
+        self._spots = spots = min((self._moved(step) for step in range(_PASSES)), key=self._cost)
         rects = {item: spot.rect for item, spot in spots.items() if spot.width}
         self.page, self.centres = rects[()], {name: spots[name][:2] for name in sizes}
         self.boxes = {path: rects[path] for path in paths if path}
@@ -144,9 +144,9 @@ class Layout:
                 spots |= {k: s._replace(x=s.x + x, y=s.y + top) for k, s in parts[key].items()}
                 spots[key] = boxes[key]._replace(x=x, y=y + tall / 2, reach=tall / 2)
             y += tall + _LAYER_GAP
-        left, right = (side(s.rect[i] for s in spots.values()) for side, i in ((min, 0), (max, 2)))
+        left, right = (side((s.rect[i] for s in spots.values()), default=0.0) for side, i in ((min, 0), (max, 2)))
         width = max(right - left, self._labels.get(path, 0.0)) + 2 * _PAD
-        height = y - _LAYER_GAP + (_LABEL + _PAD / 2 if path else _PAD)
+        height = max(y - _LAYER_GAP, _PAD) + (_LABEL + _PAD / 2 if path else _PAD)
         spots = {key: spot._replace(x=spot.x - (left + right) / 2) for key, spot in spots.items()}
         return spots | {path: _Spot(0.0, height / 2, width, height, height / 2)}
 

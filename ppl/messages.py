@@ -99,7 +99,7 @@ def number(value: Any) -> str:
 
 def summary(value: Any, limit: int = 4) -> str:
     """A value in a few words: up to `limit` numbers, or the one they all are, or their mean, deviation and range."""
-    if not isinstance(value, Tensor) or value.dim() == 0:
+    if not isinstance(value, Tensor) or value.dim() == 0 or value.is_complex():
         return cut(number(value), 40)
     try:
         entries = value.detach().reshape(-1).to("cpu", torch.float64)

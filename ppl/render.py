@@ -60,7 +60,7 @@ def render_model(
     nodes, edges = _graph(model, model_args, model_kwargs, render_params, render_deterministic)
     figure = _figure(nodes, edges, render_distributions)
     if filename is not None and Path(filename).suffix in (".dot", ".gv"):
-        Path(filename).write_text(_dot(nodes, edges, render_distributions), encoding="utf-8")
+        Path(filename).write_text(_dot(nodes, edges, render_distributions) + "\n", encoding="utf-8")
     elif filename is not None:
         figure.savefig(filename)
     return figure
