@@ -296,3 +296,14 @@ def test_dot_of_crossed_plates() -> None:
     assert text.count("subgraph") == 3 and text.count('label="columns (4)"') == 2
     names = re.findall(r'subgraph ("[^"]+")', text)
     assert len(set(names)) == 3 and all(name.startswith('"cluster_') for name in names)
+
+
+def test_importing_ppl_imports_no_matplotlib() -> None:
+    """It is imported where a figure is made, and nowhere else: read off the source, as a new process takes long."""
+    import ast
+
+    import ppl
+
+    for file in Path(ppl.__file__).parent.rglob("*.py"):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            assert not (isinstance(node, ast.Import | ast.ImportFrom) and "matplotlib" in ast.unparse(node)), file
