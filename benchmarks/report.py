@@ -76,7 +76,8 @@ def ratio(label: str, ours: Cell, theirs: Cell, asked: float | None = None) -> F
 
 
 def _bound(asked: float) -> str:
-    return f"1/{1 / asked:g}" if asked < 1 else f"{asked:g}"
+    part = 1 / asked
+    return f"1/{part:g}" if asked < 1 and abs(part * 10 - round(part * 10)) < 1e-9 else f"{asked:g}"
 
 
 def _shown(cell: Cell) -> str:

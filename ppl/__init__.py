@@ -17,7 +17,7 @@ from ppl import handlers
 from ppl.checks import check_shapes
 from ppl.handlers import condition, do
 from ppl.params import ParamStore, clear_param_store, get_param_store
-from ppl.plate import plate
+from ppl.plate import plate, plate_stack, subsample
 from ppl.primitives import deterministic, factor, module, observe, param, sample
 from ppl.provenance import parents, provenance, untracked
 from ppl.render import render_dot, render_model
@@ -46,11 +46,13 @@ __all__ = [
     "param",
     "parents",
     "plate",
+    "plate_stack",
     "provenance",
     "render_dot",
     "render_model",
     "sample",
     "set_rng_seed",
+    "subsample",
     "untracked",
     "validation_enabled",
 ]

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from ppl.messages import call_text, family, frames_text, shape_of, shape_table
 from ppl.site import Frame, Site
 from ppl_dist.shapes import broadcast_shapes
 
-__all__ = ["check_observed", "check_shapes"]
+__all__ = ["check_observed", "check_shapes", "checked_mask"]
+
+
+def checked_mask(where: str, argument: str, mask: Any) -> Tensor | bool:
+    """The mask, if it is one.
+
+    Raises:
+        TypeError: it is neither a bool nor a tensor of booleans.
+    """
+    if isinstance(mask, bool) or (isinstance(mask, Tensor) and mask.dtype == torch.bool):
+        return mask
+    got = f"a tensor of {mask.dtype}" if isinstance(mask, Tensor) else type(mask).__name__
+    raise TypeError(
+        f"{where}: for {argument} expected a bool or a tensor of torch.bool, got {got}. Try {argument}=mask.bool()."
+    )
 
 
 def check_observed(site: Site) -> None:

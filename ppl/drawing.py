@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from ppl.site import Site
 from ppl_dist.samplers import draw_from, takes_generator
 
 __all__ = ["draw", "draw_as_asked"]
 
 
-def draw(name: str, fn: Any, generator: torch.Generator | None = None, *, pathwise: bool = True) -> Any:
-    """A value for the site `name` from its distribution; it carries a gradient where `has_rsample` and `pathwise`."""
+def draw(name: str, fn: Any) -> Any:
+    """A value for the site `name` from its distribution; it carries a gradient where `has_rsample`."""
     try:
-        method = fn.rsample if fn.has_rsample and pathwise else fn.sample
-        if generator is None:
-            return method()
+        return fn.rsample() if fn.has_rsample else fn.sample()
     except (AttributeError, TypeError):
-        if isinstance(fn, type) or not hasattr(fn, "log_prob"):
-            raise _not_a_distribution(name, fn) from None
+        _refuse(name, fn)
         raise
-    return draw_from(method, generator)
 
 
 def draw_as_asked(site: Site) -> None:
@@ -32,7 +26,11 @@ def draw_as_asked(site: Site) -> None:
     if site.scored and pathwise and _can_score(fn):
         site.value, site.unscaled_log_prob = fn.rsample_and_log_prob(generator=generator)
     else:
-        site.value = draw(site.name, fn, generator, pathwise=pathwise)
+        try:
+            site.value = draw_from(fn.rsample if pathwise and fn.has_rsample else fn.sample, generator)
+        except (AttributeError, TypeError):
+            _refuse(site.name, fn)
+            raise
     site.generator = None  # it has done its work; a finished site can be pickled
 
 
@@ -42,9 +40,12 @@ def _can_score(fn: Any) -> bool:
     return method is not None and fn.has_rsample and takes_generator(type(fn).rsample)
 
 
-def _not_a_distribution(name: str, fn: Any) -> TypeError:
+def _refuse(name: str, fn: Any) -> None:
+    """Raise if `fn` is no distribution."""
+    if hasattr(fn, "log_prob") and not isinstance(fn, type):
+        return
     got = f"the class {fn.__name__}" if isinstance(fn, type) else type(fn).__name__
-    return TypeError(
+    raise TypeError(
         f'site "{name}": expected a distribution (sample, log_prob, batch_shape, event_shape), got {got}. '
         f'Try sample("x", Normal(0.0, 1.0)).'
-    )
+    ) from None

@@ -14,6 +14,7 @@ from torch import Tensor
 from ppl.messages import did_you_mean, listed, shape_of
 from ppl_dist import constraints, transform_to
 from ppl_dist.constraints import Constraint
+from ppl_dist.plain import from_plain, to_plain
 from ppl_dist.requirement import describe
 from ppl_dist.validation import violation
 
@@ -180,7 +181,9 @@ class ParamStore(MutableMapping[str, Tensor]):
         """Tensors and plain values: the unconstrained leaves, and the constraints in words."""
         return {
             "leaves": {name: entry.leaf.detach().clone() for name, entry in self._entries.items()},
-            "constraints": {name: _to_plain(name, entry.constraint) for name, entry in self._entries.items()},
+            "constraints": {
+                name: to_plain(f'param "{name}"', entry.constraint) for name, entry in self._entries.items()
+            },
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -189,7 +192,7 @@ class ParamStore(MutableMapping[str, Tensor]):
         Raises:
             ValueError: a known parameter has another shape or another constraint.
         """
-        constraint = {name: _from_plain(plain) for name, plain in state["constraints"].items()}
+        constraint = {name: from_plain(plain) for name, plain in state["constraints"].items()}
         for name, leaf in state["leaves"].items():
             entry = self._entries.get(name)
             if entry is not None and entry.leaf.shape != leaf.shape:
@@ -290,28 +293,3 @@ def _clash(name: str, what: str, known: object, new: object) -> ValueError:
         f'param "{name}": registered with {what} {known}, now asked for with {what} {new}. '
         f"Try another name, or clear_param_store() before a new model."
     )
-
-
-def _to_plain(name: str, value: Any) -> Any:
-    """A constraint as dictionaries and numbers, so that loading a file runs no code out of it."""
-    if isinstance(value, Constraint):
-        kind = type(value).__name__
-        if getattr(constraints, kind, None) is not type(value):
-            raise ValueError(
-                f'param "{name}": {kind} is not one of our constraints and cannot be written to a file. '
-                f"Try saving store.leaves, and registering the parameter again after loading."
-            )
-        fields = [field.name for field in dataclasses.fields(value) if field.init]  # type: ignore[arg-type]  # ours all are
-        return {"constraint": kind, "fields": {field: _to_plain(name, getattr(value, field)) for field in fields}}
-    if isinstance(value, list | tuple):
-        return [_to_plain(name, item) for item in value]
-    return value
-
-
-def _from_plain(plain: Any) -> Any:
-    if isinstance(plain, list):
-        return [_from_plain(item) for item in plain]
-    if isinstance(plain, dict):
-        fields = {field: _from_plain(value) for field, value in plain["fields"].items()}
-        return getattr(constraints, plain["constraint"])(**fields)
-    return plain

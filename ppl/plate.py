@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from ppl.messages import family, shape_of
 from ppl.runtime import Frame, Handler, Site, current, emit, pop, push
 
-__all__ = ["plate"]
+__all__ = ["plate", "plate_stack", "subsample"]
 
 
 class plate(Handler):
@@ -252,14 +253,66 @@ class _InsideSubsample(_Inside):
 
     def finish(self, site: Site) -> None:
         event_dim = site.kwargs.get("event_dim") if site.type == "param" and site.kwargs else None
-        if event_dim is None or self.frame.dim is None:
-            return
-        dim, shape = self.frame.dim - event_dim, site.value.shape
+        if event_dim is not None:
+            site.value = self.cut(f'param "{site.name}"', site.value, event_dim)
+
+    def cut(self, where: str, value: Tensor, event_dim: int) -> Tensor:
+        """The entries of the minibatch, along the dimension of the plate."""
+        if self.frame.dim is None:
+            return value
+        dim, shape = self.frame.dim - event_dim, value.shape
         if len(shape) < -dim or shape[dim] == 1:
-            return
+            return value
         if shape[dim] != self.frame.full_size:
             raise ValueError(
-                f'param "{site.name}": shape {tuple(shape)} has size {shape[dim]} at dim {dim}, but plate '
+                f"{where}: shape {tuple(shape)} has size {shape[dim]} at dim {dim}, but plate "
                 f'"{self.frame.name}" has size {self.frame.full_size}. Try that size or 1 there.'
             )
-        site.value = site.value.index_select(dim, self.indices.to(site.value.device))
+        return value.index_select(dim, self.indices.to(value.device))
+
+
+def subsample(data: Tensor, event_dim: int) -> Tensor:
+    """Cut full data down to the minibatches of the plates around: along each, its entries at the plate's indices.
+
+    Args:
+        data: of the full size at the dimension of every subsampled plate (or size 1, or of fewer dimensions).
+        event_dim: how many rightmost dimensions are no batch dimensions.
+
+    Returns:
+        The entries of the minibatch; `data` itself where no plate around is subsampled.
+
+    Raises:
+        ValueError: a size is neither that of the plate nor 1.
+
+    >>> data = torch.arange(10.0)
+    >>> with plate("data", 10, subsample=[7, 2]):
+    ...     subsample(data, event_dim=0)
+    tensor([7., 2.])
+    """
+    node = current()
+    while node is not None:
+        if isinstance(node.handler, _InsideSubsample):
+            data = node.handler.cut("subsample", data, event_dim)
+        node = node.parent
+    return data
+
+
+@contextmanager
+def plate_stack(prefix: str, sizes: Sequence[int], rightmost_dim: int = -1) -> Iterator[None]:
+    """Plates inside each other, one per batch dimension: the last of `sizes` is that of `rightmost_dim`.
+
+    Args:
+        prefix: the plates are called `prefix_0`, `prefix_1`, ...
+        sizes: one per plate, from the outermost, which owns the leftmost dimension.
+        rightmost_dim: the dimension of the last plate, negative.
+
+    >>> import ppl_dist as dist
+    >>> from ppl import sample
+    >>> with plate_stack("image", (2, 3)):
+    ...     sample("pixel", dist.Normal(0.0, 1.0)).shape
+    torch.Size([2, 3])
+    """
+    with ExitStack() as plates:
+        for i, size in enumerate(sizes):
+            plates.enter_context(plate(f"{prefix}_{i}", size, dim=rightmost_dim + 1 - len(sizes) + i))
+        yield

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ppl.checks import checked_mask
 from ppl.drawing import draw
 from ppl.params import get_param_store
 from ppl.runtime import Site, current, emit
@@ -34,13 +35,22 @@ def as_value(value: Any) -> Any:
     return value
 
 
-def sample(name: str, fn: Any, obs: Any = None, *, infer: Mapping[str, Any] | None = None) -> Any:
+def sample(
+    name: str,
+    fn: Any,
+    obs: Any = None,
+    *,
+    obs_mask: Tensor | bool | None = None,
+    infer: Mapping[str, Any] | None = None,
+) -> Any:
     """Draw from a distribution, or observe it: the statement a model is made of.
 
     Args:
         name: name of the site, unique in the model.
         fn: a distribution, of `ppl_dist` or of `torch.distributions`.
         obs: the observed value; numbers become tensors.
+        obs_mask: booleans that broadcast with the batch shape: which entries of `obs` were observed. The others are
+            drawn, at a site `name_unobserved` beside `name_observed`; `name` is then where the two come together.
         infer: advice to inference, for instance `{"estimator": "score"}`.
 
     Returns:
@@ -51,12 +61,31 @@ def sample(name: str, fn: Any, obs: Any = None, *, infer: Mapping[str, Any] | No
     >>> sample("x", dist.Normal(0.0, 1.0), obs=0.5)
     tensor(0.5000)
     """
+    if obs_mask is not None:
+        return _partly_observed(name, fn, obs, obs_mask, infer)
     if current() is None:
         return draw(name, fn) if obs is None else as_value(obs)
     advice = {} if infer is None else dict(infer)
     if obs is None:
-        return emit(Site("sample", name, fn, None, False, 1.0, None, (), advice)).value  # by position: it is faster
-    return emit(Site("sample", name, fn, as_value(obs), True, 1.0, None, (), advice)).value
+        return emit(Site("sample", name, fn, None, False, advice)).value
+    return emit(Site("sample", name, fn, as_value(obs), True, advice)).value
+
+
+def _partly_observed(name: str, fn: Any, obs: Any, obs_mask: Any, infer: Mapping[str, Any] | None) -> Tensor:
+    """Two sites, each counted where it holds, and the value made of both."""
+    if obs is None:
+        raise TypeError(
+            f'site "{name}": obs_mask says which entries of obs were observed, and obs is None. '
+            f'Try sample("{name}", fn, obs=values, obs_mask=obs_mask).'
+        )
+    keep = torch.as_tensor(checked_mask(f'site "{name}"', "obs_mask", obs_mask))
+    seen = Site("sample", f"{name}_observed", fn, as_value(obs), is_observed=True, infer=dict(infer or {}))
+    rest = Site("sample", f"{name}_unobserved", fn, infer=dict(infer or {}))
+    for site, mask in ((seen, keep), (rest, ~keep)):
+        site.mask = mask
+        emit(site)
+    entries = keep.reshape(keep.shape + (1,) * len(fn.event_shape))
+    return deterministic(name, torch.where(entries, seen.value, rest.value), len(fn.event_shape))
 
 
 def observe(name: str, fn: Any, value: Any) -> Any:
@@ -81,8 +110,9 @@ def deterministic(name: str, value: Tensor, event_dim: int | None = None) -> Ten
         event_dim: how many of its rightmost dimensions are not batch dimensions; advice to readers of the trace.
     """
     if current() is not None:
-        kwargs = {"event_dim": event_dim}
-        value = emit(Site("deterministic", name, None, as_value(value), kwargs=kwargs)).value
+        site = Site("deterministic", name, None, as_value(value))
+        site.kwargs = {"event_dim": event_dim}
+        value = emit(site).value
     return value
 
 
@@ -152,8 +182,9 @@ def param(
     store = get_param_store()
     if current() is None:
         return store.get_or_init(name, init, constraint, event_dim)
-    kwargs = {"constraint": constraint, "event_dim": event_dim}
-    value: Tensor = emit(Site("param", name, store.get_or_init, args=(init,), kwargs=kwargs)).value
+    site = Site("param", name, store.get_or_init)
+    site.args, site.kwargs = (init,), {"constraint": constraint, "event_dim": event_dim}
+    value: Tensor = emit(site).value
     return value
 
 
@@ -176,7 +207,9 @@ def module(name: str, nn_module: Module) -> Module:
     for key, own in nn_module.named_parameters():
         if own.requires_grad:
             full = f"{name}$$${key}"
-            value = emit(Site("param", full, store.adopt, args=(own,))).value if active else store.adopt(full, own)
+            site = Site("param", full, store.adopt)
+            site.args = (own,)
+            value = emit(site).value if active else store.adopt(full, own)
             if value is not own:
                 replaced[id(own)] = value
     return _with_parameters(nn_module, replaced, {}) if replaced else nn_module

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ppl.runtime import Handler, Site
+from ppl.runtime import Handler, Site, current
 
 __all__ = ["parents", "provenance", "track", "untracked"]
 
@@ -114,25 +114,32 @@ class track(Handler, TorchFunctionMode):
         site.infer = {**site.infer, "_given": given | self.read}
         names = given | {site.name}
         self.seen |= names
-        if isinstance(site.value, Tensor):
+        if not isinstance(site.value, Tensor):  # it cannot carry a name
+            self.read |= names
+        elif _names(site.value) != names:  # as after another `track` of the same run
             with torch._C.DisableTorchFunction():
                 site.value = _tag(site.value.view_as(site.value), names)
-        else:  # it cannot carry a name
-            self.read |= names
+
+    def watch(self, name: str, args: Any, kwargs: Any, result: Any, read: frozenset[str]) -> None:
+        """Called after every operation of the run, with the names of what the model learns from it."""
+        inside = torch._C._functorch.maybe_current_level() != self.level
+        self.read |= self.seen if inside else read
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result, read = _followed(func, args, kwargs or {})
-        if torch._C._functorch.maybe_current_level() != self.level:
-            self.read |= self.seen
-        elif read and _by_the_model():
-            self.read |= read
+        read = read if read and _by_the_model() else _NONE
+        node = current()
+        while node is not None:  # the runs of this context; torch calls whichever was entered last in this thread
+            if isinstance(node.handler, track):
+                node.handler.watch(func.__name__, args, kwargs or {}, result, read)
+            node = node.parent
         return result
 
 
 class _Tagged(Tensor):
     """A tensor that carries names."""
 
-    carried: frozenset[str]
+    carried = _NONE
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -188,18 +195,16 @@ def _names(tensor: Tensor) -> frozenset[str]:
 
 
 def _tag(value: Any, names: frozenset[str], inputs: Iterable[Tensor] = ()) -> Any:
-    """A new tensor, or several, with the names; one that is among the inputs stays as it is."""
-    if isinstance(value, Tensor) and not any(value is tensor for tensor in inputs):
-        names |= _names(value)
-        if type(value) is Tensor:  # itself: a view with the names would be no leaf of the graph where the tensor is one
-            value.__class__ = _Tagged
-        holder: Any = value if isinstance(value, _Tagged) else value.untyped_storage()
-        holder.carried = names
-    elif isinstance(value, Iterator):
-        return iter(_tag(list(value), names))
-    elif isinstance(value, list | tuple):
-        items = [_tag(item, names, inputs) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    """Give the names to a new tensor, or to those in a tuple, a list or an iterator; not to what was among the inputs.
+
+    The tensor itself becomes a tagged one: a view of it would be no leaf of the graph where it is one.
+    """
+    for tensor in _tensors(value) if isinstance(value, Tensor | tuple | list | Iterator) else ():
+        if not any(tensor is known for known in inputs):
+            if type(tensor) is Tensor:
+                tensor.__class__ = _Tagged
+            holder: Any = tensor if isinstance(tensor, _Tagged) else tensor.untyped_storage()
+            holder.carried = names | _names(tensor)
     return value
 
 

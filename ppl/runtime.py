@@ -24,7 +24,7 @@ from ppl.site import Frame, Site
 __all__ = ["Frame", "Handler", "Site", "Stack", "current", "emit", "pop", "push"]
 
 
-Step = Callable[[Site], None]
+Steps = tuple[tuple[Callable[[Site], None], int], ...]
 
 
 class Handler:
@@ -116,9 +116,9 @@ class Stack:
         self.parent, self.handler, self.owner = parent, handler, owner
         processes, finishes = handler._steps
         self.depth: int = 0 if parent is None else parent.depth + 1
-        # innermost first, each with its depth
-        self.processes: tuple[tuple[Step, int], ...] = ((handler.process, self.depth),) if processes else ()
-        self.finishes: tuple[Step, ...] = (handler.finish,) if finishes else ()  # outermost first
+        # each step with its depth; those on the way out innermost first, those on the way back outermost first
+        self.processes: Steps = ((handler.process, self.depth),) if processes else ()
+        self.finishes: Steps = ((handler.finish, self.depth),) if finishes else ()
         self.frames: tuple[Frame, ...] = () if handler.frame is None else (handler.frame,)  # outermost first
         self.run: Run | None = Run() if handler.starts_run else None
         if parent is not None:
@@ -126,16 +126,6 @@ class Stack:
             self.finishes = parent.finishes + self.finishes
             self.frames = parent.frames + self.frames
             self.run = self.run or parent.run
-
-    def finishes_from(self, depth: int) -> list[Step]:
-        """The finish steps of the handlers at `depth` and further in, outermost first."""
-        found: list[Step] = []
-        node: Stack | None = self
-        while node is not None and node.depth >= depth:
-            if node.handler._steps[1]:
-                found.append(node.handler.finish)
-            node = node.parent
-        return found[::-1]
 
 
 _STACK: ContextVar[Stack | None] = ContextVar("ppl_stack", default=None)
@@ -162,14 +152,14 @@ def pop(owner: object) -> Stack | None:
 def emit(site: Site) -> Site:
     """Send `site` through the stack: out through the handlers, a value, and back."""
     stack = _STACK.get()
-    finishes: tuple[Step, ...] | list[Step] = ()
+    finishes: Steps = ()
     try:
         if stack is not None:
             finishes = stack.finishes
             for process, depth in stack.processes:
                 process(site)
                 if site.stop:
-                    finishes = stack.finishes_from(depth)
+                    finishes = tuple(step for step in finishes if step[1] >= depth)
                     break
         if site.value is None:
             if site.type == "param":
@@ -178,7 +168,7 @@ def emit(site: Site) -> Site:
                 draw_as_asked(site)
             else:
                 site.value = draw(site.name, site.fn)
-        for finish in finishes:
+        for finish, _ in finishes:
             finish(site)
     except Exception as error:
         error.add_note(f"while at {describe_site(site)}")

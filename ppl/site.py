@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, NamedTuple
+import copy
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
 
 __all__ = ["Frame", "Site"]
 
@@ -17,31 +18,48 @@ class Frame(NamedTuple):
     full_size: int
 
 
-@dataclasses.dataclass(slots=True, eq=False)
 class Site:
     """One primitive call on its way through the stack; afterwards one row of a trace.
 
-    `site["value"]` reads the field `site.value`; people who inspect traces write both. The three fields at
-    the end are results: they are `in` the site once `Trace.compute_log_prob` has filled them.
+    `site["value"]` reads the field `site.value`; people who inspect traces write both. The last three fields are
+    results: they are `in` the site once `Trace.compute_log_prob` has filled them. A handler may hang attributes of its
+    own on a site; they are no fields.
     """
 
+    # Defaults live on the class, so that a call stores only what it has to say: a site is made a hundred times a run.
     type: str  # "sample", "param", "deterministic", "plate" or "subsample"
     name: str
-    fn: Any = None
-    value: Any = None
-    is_observed: bool = False
+    fn: Any
+    value: Any
+    is_observed: bool
     scale: Any = 1.0
     mask: Any = None
     cond_indep_stack: tuple[Frame, ...] = ()
-    infer: dict[str, Any] = dataclasses.field(default_factory=dict)
+    infer: dict[str, Any]
     stop: bool = False
     generator: Any = None
     scored: bool = False  # whether to compute its log-probability with the draw, where the family can
     args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] | None = None
+    kwargs: Mapping[str, Any] | None = None
     log_prob: Any = None
     unscaled_log_prob: Any = None
     log_prob_sum: Any = None
+
+    def __init__(
+        self,
+        type: str,
+        name: str,
+        fn: Any = None,
+        value: Any = None,
+        is_observed: bool = False,
+        infer: dict[str, Any] | None = None,
+    ) -> None:
+        self.type = type
+        self.name = name
+        self.fn = fn
+        self.value = value
+        self.is_observed = is_observed
+        self.infer = {} if infer is None else infer
 
     def __getitem__(self, field: str) -> Any:
         if field not in _FIELDS:
@@ -64,12 +82,15 @@ class Site:
         """The names of the fields that are present."""
         return [field for field in _FIELDS if field in self]
 
-    def copy(self) -> Site:
+    def __repr__(self) -> str:
+        return f'Site({self.type} "{self.name}")'
+
+    def copy(self) -> Self:
         """A shallow copy with an `infer` dictionary of its own."""
-        new = Site(*[getattr(self, field) for field in _FIELDS])
+        new = copy.copy(self)
         new.infer = dict(self.infer)
         return new
 
 
-_FIELDS: dict[str, None] = {field.name: None for field in dataclasses.fields(Site)}  # a set that keeps its order
+_FIELDS: dict[str, Any] = Site.__annotations__  # in the order of declaration
 _RESULTS = frozenset({"log_prob", "unscaled_log_prob", "log_prob_sum"})

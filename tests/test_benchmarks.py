@@ -68,18 +68,20 @@ def test_missing_pyro_is_said_and_not_judged() -> None:
     row = next(line for line in str(answer).splitlines() if line.startswith("Pyro, defaults"))
     assert row.count("not installed") == len(sites.COLUMNS)
     against = figure(answer, "trace: ours / Pyro, defaults")
-    assert (against.value, against.asked, against.holds) == ("not installed", 0.4, None)
+    assert (against.value, against.asked, against.holds) == ("not installed", 1 / 3, None)
 
 
 def test_site_shares_are_differences_of_the_table() -> None:
-    cells = dict.fromkeys(((sites.TORCH, sites.LOOP), (sites.OURS, sites.LOOP)), 8.0)
+    cells = dict.fromkeys(((sites.TORCH, sites.LOOP), (sites.OURS, sites.LOOP), (sites.OURS, sites.KEPT)), 8.0)
     cells |= {(sites.OURS, sites.MODEL): 5.0, (sites.OURS, sites.TRACE): 6.0, (sites.OURS, sites.TOTAL): 9.0}
-    cells |= {(sites.MORE, sites.TRACE): 6.25, (sites.PYRO, sites.TRACE): 30.0, (sites.PYRO, sites.TOTAL): 18.0}
-    own, more, traced, total, *_ = sites.figures(cells)
+    cells |= {(sites.MORE, sites.TRACE): 8.5, (sites.PYRO, sites.TRACE): 30.0, (sites.PYRO, sites.TOTAL): 36.0}
+    own, more, bare, _, traced, total, alone, *_ = sites.figures(cells)
     assert (own.value, own.asked, own.holds) == (1.0, 1.5, True)
-    assert more.value == 0.25
+    assert (more.value, more.asked) == (0.25, 0.7)
+    assert (bare.value, bare.asked, bare.holds) == (0.75, 1.25, True)
     assert (traced.value, traced.holds) == (0.2, True)
-    assert (total.value, total.holds) == (0.5, False)
+    assert (total.value, total.holds) == (0.25, True)
+    assert (alone.value, alone.holds) == (0.5, False)
 
 
 def test_programs_start_at_the_same_loss() -> None:

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from ppl.handlers.collapsing import collapse
 from ppl.handlers.fixing import condition, do, substitute
 from ppl.handlers.hiding import block
 from ppl.handlers.recording import replay, trace
@@ -19,4 +20,17 @@ from ppl.handlers.weighting import mask, scale
 from ppl.provenance import track
 from ppl.runtime import Handler
 
-__all__ = ["Handler", "block", "condition", "do", "mask", "replay", "scale", "seed", "substitute", "trace", "track"]
+__all__ = [
+    "Handler",
+    "block",
+    "collapse",
+    "condition",
+    "do",
+    "mask",
+    "replay",
+    "scale",
+    "seed",
+    "substitute",
+    "trace",
+    "track",
+]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from ppl.checks import checked_mask
 from ppl.runtime import Handler, Site
 
 __all__ = ["mask", "scale"]
@@ -25,10 +25,7 @@ class mask(Handler):
 
     def __init__(self, fn: Callable[..., Any] | None = None, mask: Tensor | bool | None = None) -> None:
         super().__init__(fn)
-        if not isinstance(mask, bool) and not (isinstance(mask, Tensor) and mask.dtype == torch.bool):
-            got = f"a tensor of {mask.dtype}" if isinstance(mask, Tensor) else type(mask).__name__
-            raise TypeError(f"mask: expected a bool or a tensor of torch.bool, got {got}. Try mask=mask.bool().")
-        self.mask = mask
+        self.mask = checked_mask("mask", "mask", mask)
 
     def process(self, site: Site) -> None:
         if site.type == "sample":

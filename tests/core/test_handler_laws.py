@@ -1,21 +1,24 @@
-"""Laws every handler obeys: neutral, idempotent, commuting; and the stack is as it was, whatever happened."""
+"""Laws every handler obeys over every program: neutral, idempotent, commuting; and the stack is as it was, whatever
+happened.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 
 import ppl_dist as dist
-from ppl import Handler, ParamStore, Trace, deterministic, factor, param, plate, sample
+from ppl import Handler, ParamStore, Trace, plate, sample
 from ppl import handlers as h
 from ppl.runtime import current
+from tests.support.programs import PROGRAMS, Program
 
 Model = Callable[..., Any]
 Wrap = Callable[[Model], Model]
-Y = torch.tensor([0.5, -1.0, 2.0])
 
 
 @pytest.fixture(autouse=True)
@@ -24,146 +27,182 @@ def _own_store() -> Iterator[None]:
         yield
 
 
-def model() -> torch.Tensor:
-    loc = param("loc", 0.5)
-    mu = sample("mu", dist.Normal(loc, 1.0))
-    tau = sample("tau", dist.Gamma(2.0, 2.0))
-    factor("prefer", -mu.square())
-    deterministic("twice", 2 * mu)
-    with plate("data", 3):
-        theta = sample("theta", dist.Normal(mu, tau))
-        sample("y", dist.Normal(theta, 1.0), obs=Y)
-    return theta
+@dataclass(frozen=True)
+class Row:
+    """What the laws need to know of a handler.
+
+    Attributes:
+        neutral: a setting that changes nothing; None where there is none.
+        active: a setting that changes something, for a program; None where it does not apply to that program.
+        idempotent: whether doing it twice is doing it once.
+        commutes: the handlers further down that it can change places with, in these settings.
+    """
+
+    neutral: Wrap | None
+    active: Callable[[Program], Wrap | None]
+    idempotent: bool = True
+    commutes: tuple[str, ...] = ()
 
 
-def run(fn: Model) -> tuple[list[tuple[Any, ...]], float]:
-    """What a run looks like from outside, under one fixed seed: its sites, and the log joint density."""
+def on_latent(kind: Any) -> Callable[[Program], Wrap]:
+    return lambda program: lambda fn: kind(fn, data={program.latent: program.value})
+
+
+def always(wrap: Wrap) -> Callable[[Program], Wrap]:
+    return lambda program: wrap
+
+
+def replayed(program: Program) -> Wrap:
+    torch.manual_seed(3)
+    recorded = h.trace(program.model).get_trace()
+    return lambda fn: h.replay(fn, trace=recorded)
+
+
+ROWS: dict[str, Row] = {
+    "trace": Row(h.trace, always(h.trace), commutes=("seed", "mask", "scale", "condition", "substitute")),
+    "replay": Row(lambda fn: h.replay(fn, trace=Trace()), replayed, commutes=("seed", "mask", "scale")),
+    "condition": Row(lambda fn: h.condition(fn, data={}), on_latent(h.condition), commutes=("seed", "mask", "scale")),
+    "do": Row(lambda fn: h.do(fn, data={}), on_latent(h.do), commutes=("seed", "mask", "scale")),
+    "substitute": Row(
+        lambda fn: h.substitute(fn, data={}), on_latent(h.substitute), commutes=("seed", "mask", "scale")
+    ),
+    "block": Row(
+        lambda fn: h.block(fn, hide=[]),
+        lambda program: lambda fn: h.block(fn, hide=[program.latent]),
+        commutes=("mask", "scale"),
+    ),
+    "mask": Row(
+        lambda fn: h.mask(fn, mask=True), always(lambda fn: h.mask(fn, mask=False)), commutes=("seed", "scale")
+    ),
+    "scale": Row(
+        lambda fn: h.scale(fn, scale=1.0),
+        always(lambda fn: h.scale(fn, scale=3.0)),
+        idempotent=False,
+        commutes=("seed",),
+    ),
+    "seed": Row(None, always(lambda fn: h.seed(fn, rng_seed=11))),
+}
+CASES = [(name, program) for name in ROWS for program in PROGRAMS]
+PAIRS = [(a, b, program) for a, row in ROWS.items() for b in row.commutes for program in PROGRAMS]
+
+
+def run(fn: Model) -> tuple[list[tuple[Any, ...]], str]:
+    """What a run looks like from outside, under one fixed seed: its sites, and the log joint density.
+
+    Values in words, so that a missing observation equals itself.
+    """
     torch.manual_seed(7)
     tr = h.trace(fn).get_trace()
-    rows = [(s.name, s.type, s.is_observed, s.value.tolist(), s.cond_indep_stack) for s in tr.values()]
-    return rows, tr.log_prob_sum().item()
+    rows = [(s.name, s.type, s.is_observed, str(s.value.tolist()), s.cond_indep_stack) for s in tr.values()]
+    return rows, f"{tr.log_prob_sum().item():.4f}"
 
 
-@pytest.fixture
-def recorded() -> Trace:
-    torch.manual_seed(3)
-    return h.trace(model).get_trace()
-
-
-NEUTRAL: dict[str, Wrap] = {
-    "trace": h.trace,
-    "replay": lambda fn: h.replay(fn, trace=Trace()),
-    "condition": lambda fn: h.condition(fn, data={}),
-    "do": lambda fn: h.do(fn, data={}),
-    "substitute": lambda fn: h.substitute(fn, data={}),
-    "block": lambda fn: h.block(fn, hide=[]),
-    "mask": lambda fn: h.mask(fn, mask=True),
-    "scale": lambda fn: h.scale(fn, scale=1.0),
-    "plate": plate("outer", 1, dim=-9),
-    "base": Handler,
-}
-ACTIVE: dict[str, Wrap] = {
-    "trace": h.trace,
-    "condition": lambda fn: h.condition(fn, data={"mu": 0.25}),
-    "do": lambda fn: h.do(fn, data={"mu": 0.25}),
-    "substitute": lambda fn: h.substitute(fn, data={"tau": 0.75, "loc": torch.tensor(0.1)}),
-    "block": lambda fn: h.block(fn, hide=["tau"]),
-    "mask": lambda fn: h.mask(fn, mask=False),
-    "scale": lambda fn: h.scale(fn, scale=3.0),
-    "seed": lambda fn: h.seed(fn, rng_seed=11),
-}
+def active(name: str, program: Program) -> Wrap:
+    wrap = ROWS[name].active(program)
+    if wrap is None:
+        pytest.skip(f"{name} has nothing to act on in {program.name}")
+    return wrap
 
 
 def test_every_handler_has_a_row() -> None:
-    names = set(h.__all__) - {"Handler"}
-    assert names <= set(NEUTRAL) | {"seed"}
-    assert names <= set(ACTIVE) | {"replay"}
+    assert set(ROWS) == set(h.__all__) - {"Handler"}
 
 
-@pytest.mark.parametrize("name", [*NEUTRAL, *(f"active {n}" for n in ACTIVE)])
-def test_neutral_on_an_empty_model(name: str) -> None:
-    wrap = ACTIVE[name.removeprefix("active ")] if name.startswith("active") else NEUTRAL[name]
-    tr = h.trace(wrap(lambda: None)).get_trace()
-    assert len([site for site in tr.values() if site.name != "outer"]) == 0
-    assert wrap(lambda a, *, b: (a, b))(1, b=2) == (1, 2)
-    assert current() is None
+@pytest.mark.parametrize("name", ROWS)
+def test_neutral_on_an_empty_program(name: str) -> None:
+    row = ROWS[name]
+    wraps = [row.neutral, row.active(PROGRAMS["schools"])]
+    for wrap in wraps:
+        if wrap is not None:
+            assert len(h.trace(wrap(lambda: None)).get_trace()) == 0
+            assert wrap(lambda a, *, b: (a, b))(1, b=2) == (1, 2)
+            assert current() is None
 
 
-@pytest.mark.parametrize("name", [n for n in NEUTRAL if n != "plate"])
-def test_neutral_settings_change_nothing(name: str) -> None:
-    assert run(NEUTRAL[name](model)) == run(model)
+@pytest.mark.parametrize(("name", "program"), CASES)
+def test_a_neutral_setting_changes_nothing(name: str, program: str) -> None:
+    wrap, model = ROWS[name].neutral, PROGRAMS[program].model
+    if wrap is not None:
+        assert run(wrap(model)) == run(model)
 
 
-@pytest.mark.parametrize("name", [n for n in ACTIVE if n != "scale"])
-def test_idempotent(name: str) -> None:
-    wrap = ACTIVE[name]
+@pytest.mark.parametrize(("name", "program"), [case for case in CASES if ROWS[case[0]].idempotent])
+def test_idempotent(name: str, program: str) -> None:
+    wrap, model = active(name, PROGRAMS[program]), PROGRAMS[program].model
     assert run(wrap(wrap(model))) == run(wrap(model))
 
 
-def test_replay_is_idempotent_and_replays_itself(recorded: Trace) -> None:
-    once = run(h.replay(model, trace=recorded))
-    assert run(h.replay(h.replay(model, trace=recorded), trace=recorded)) == once
-    assert once[0] == [(s.name, s.type, s.is_observed, s.value.tolist(), s.cond_indep_stack) for s in recorded.values()]
-
-
-def test_scales_multiply() -> None:
-    torch.manual_seed(0)
-    plain = run(model)[1]
-    assert run(ACTIVE["scale"](ACTIVE["scale"](model)))[1] == pytest.approx(9 * plain, rel=1e-5)
-
-
-COMMUTING = [
-    ("mask", "scale"),
-    ("mask", "condition"),
-    ("mask", "block"),
-    ("scale", "condition"),
-    ("scale", "substitute"),
-    ("scale", "seed"),
-    ("condition", "seed"),
-    ("condition", "substitute"),
-    ("condition", "trace"),
-    ("do", "substitute"),
-    ("do", "scale"),
-    ("do", "seed"),
-    ("block", "scale"),
-    ("trace", "seed"),
-]
-
-
-@pytest.mark.parametrize(("first", "second"), COMMUTING, ids=lambda n: n)
-def test_commuting_pairs(first: str, second: str) -> None:
-    a, b = ACTIVE[first], ACTIVE[second]
+@pytest.mark.parametrize(("name", "other", "program"), PAIRS)
+def test_commuting_pairs(name: str, other: str, program: str) -> None:
+    model = PROGRAMS[program].model
+    a, b = active(name, PROGRAMS[program]), active(other, PROGRAMS[program])
     assert run(a(b(model))) == run(b(a(model)))
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_replayed_trace_is_the_trace(program: str) -> None:
+    model = PROGRAMS[program].model
+    torch.manual_seed(3)
+    recorded = h.trace(model).get_trace()
+    again = run(h.replay(model, trace=recorded))
+    rows = [(s.name, s.type, s.is_observed, str(s.value.tolist()), s.cond_indep_stack) for s in recorded.values()]
+    assert again == (rows, f"{recorded.log_prob_sum().item():.4f}")
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_scales_multiply(program: str) -> None:
+    model = PROGRAMS[program].model
+    torch.manual_seed(7)
+    plain = h.trace(model).get_trace().log_prob_sum().item()
+    torch.manual_seed(7)
+    twice = h.trace(h.scale(h.scale(model, scale=3.0), scale=3.0)).get_trace().log_prob_sum().item()
+    assert twice == pytest.approx(9 * plain, rel=1e-5)
+
+
+class _Breaks(Handler):
+    """Fails at the site of a given number."""
+
+    def __init__(self, at: int, error: BaseException) -> None:
+        self.left, self.error = at, error
+
+    def finish(self, site: Any) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+
+
+@pytest.mark.parametrize(("name", "program"), CASES)
+def test_the_stack_is_restored_wherever_a_run_fails(name: str, program: str) -> None:
+    model = PROGRAMS[program].model
+    wrap = active(name, PROGRAMS[program])
+    with ParamStore():
+        sites = len(h.trace(model).get_trace())
+    for kind in (ValueError, KeyboardInterrupt):
+        for at in (0, sites // 2, sites - 1):
+            with h.scale(scale=2.0):
+                before = current()
+                with pytest.raises(kind, match="stop"):
+                    wrap(_Breaks(at, kind("stop"))(model))()
+                assert current() is before
+            assert current() is None
+
+
+model = PROGRAMS["schools"].model
+condition_mu, do_mu = (on_latent(kind)(PROGRAMS["schools"]) for kind in (h.condition, h.do))
+
+
 def test_condition_and_do_on_one_site_do_not_commute() -> None:
-    outer_do = h.trace(ACTIVE["do"](ACTIVE["condition"](model))).get_trace()
+    outer_do = h.trace(do_mu(condition_mu(model))).get_trace()
     assert outer_do["mu"].type == "deterministic"
     with pytest.raises(ValueError, match='condition: no site "mu"'):
-        ACTIVE["condition"](ACTIVE["do"](model))()
+        condition_mu(do_mu(model))()
 
 
 def test_block_hides_from_the_outside_only() -> None:
     hidden = h.block(hide=["mu"])
-    assert h.trace(hidden(ACTIVE["condition"](model))).get_trace().get("mu") is None
+    assert h.trace(hidden(condition_mu(model))).get_trace().get("mu") is None
     with pytest.raises(ValueError, match='condition: no site "mu"'):
-        ACTIVE["condition"](hidden(model))()
-
-
-@pytest.mark.parametrize("name", [*ACTIVE, "plate"])
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_stack_restored_after_errors(name: str, error: type[BaseException]) -> None:
-    def fails() -> None:
-        sample("mu", dist.Normal(0.0, 1.0))
-        raise error("stop")
-
-    with h.scale(scale=2.0):
-        before = current()
-        wrapped = plate("p", 4)(fails) if name == "plate" else ACTIVE[name](fails)
-        with pytest.raises(error):
-            wrapped()
-        assert current() is before
-    assert current() is None
+        condition_mu(hidden(model))()
 
 
 def test_stack_restored_after_break_and_after_errors_in_a_loop() -> None:

@@ -13,13 +13,12 @@ from ppl.provenance import parents, untracked
 from tests.support.families import Case, Row, each, each_family, smooth
 
 
-def tagged(params: dict[str, Tensor]) -> tuple[dict[str, Tensor], handlers.track]:
-    """The same numbers, each with the name of its parameter; and the run that is open while they are used."""
-    run = handlers.track().begin()
+def tagged(params: dict[str, Tensor], run: handlers.track) -> dict[str, Tensor]:
+    """The same numbers, each with the name of its parameter."""
     sites = {name: Site("param", name, value=value) for name, value in params.items()}
     for site in sites.values():
         run.finish(site)
-    return {name: site.value for name, site in sites.items()}, run
+    return {name: site.value for name, site in sites.items()}
 
 
 @pytest.fixture(autouse=True)
@@ -33,11 +32,8 @@ def _no_run_is_left() -> Any:
 def test_log_prob(row: Row, case: Case) -> None:
     plain = {name: value.requires_grad_(value.is_floating_point()) for name, value in case.tensors().items()}
     x = row.points(case)
-    params, run = tagged(plain)
-    try:
-        got = row.new(**params, **case.static).log_prob(x)
-    finally:
-        run.end(None)
+    with handlers.track() as run:
+        got = row.new(**tagged(plain, run), **case.static).log_prob(x)
     expected = row.new(**plain, **case.static).log_prob(x)
     assert torch.equal(untracked(got), expected)
     assert (got.dtype, got.device, got.requires_grad) == (expected.dtype, expected.device, expected.requires_grad)
@@ -55,14 +51,12 @@ def slopes(value: Tensor, leaves: list[Tensor]) -> tuple[Tensor, ...]:
 
 @each_family("tagged: draws")
 def test_draws(row: Row, case: Case) -> None:
-    params, run = tagged(case.tensors())
-    try:
+    with handlers.track() as run:
+        params = tagged(case.tensors(), run)
         torch.manual_seed(0)
         d = row.new(**params, **case.static)
         pathwise = d.rsample((3,)) if d.has_rsample else None
         drawn = d.sample((3,))
-    finally:
-        run.end(None)
     torch.manual_seed(0)
     plain = row.make(case)
     if pathwise is not None:
@@ -74,9 +68,8 @@ def test_draws(row: Row, case: Case) -> None:
 
 @each_family("tagged: site")
 def test_as_a_site(row: Row, case: Case) -> None:
-    params, run = tagged(case.tensors())
-    run.end(None)
-    with handlers.trace() as tr, handlers.track():
+    with handlers.trace() as tr, handlers.track() as run:
+        params = tagged(case.tensors(), run)
         sample("x", row.new(**params, **case.static))
         sample("after", row.make(case))
     assert parents(tr["x"]) == set(params)

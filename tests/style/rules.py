@@ -144,16 +144,16 @@ def pytree_modules(sources: dict[str, str]) -> list[str]:
 
 
 def code_lines(text: str) -> dict[str, int]:
-    """For each class of a file, its lines that are neither blank, comment nor docstring."""
-    lines, counts = text.splitlines(), {}
-    for node in ast.parse(text).body:
-        if not isinstance(node, ast.ClassDef):
-            continue
-        documented: set[int] = set()
-        for inner in ast.walk(node):
-            if isinstance(inner, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(inner) is not None:
-                documented |= set(range(inner.body[0].lineno, (inner.body[0].end_lineno or 0) + 1))
-        span = range(min([d.lineno for d in node.decorator_list], default=node.lineno), (node.end_lineno or 0) + 1)
-        written = [lines[i - 1].strip() for i in span if i not in documented]
-        counts[node.name] = sum(1 for line in written if line and not line.startswith("#"))
+    """Lines that are neither blank, comment nor docstring, for each class of a file, and under "" for all of it."""
+    lines, tree = text.splitlines(), ast.parse(text)
+    documented: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            documented |= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    code = [i for i, line in enumerate(lines, 1) if i not in documented and line.strip() and line.strip()[0] != "#"]
+    counts = {"": len(code)}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            first = min([d.lineno for d in node.decorator_list], default=node.lineno)
+            counts[node.name] = sum(first <= i <= (node.end_lineno or 0) for i in code)
     return counts
