@@ -11,7 +11,7 @@ import torch
 
 from ppl.handlers import block, seed, trace
 from ppl.layout import Layout, Point
-from ppl.messages import cut, family
+from ppl.messages import cut, family, kind
 from ppl.params import get_param_store
 from ppl.provenance import _tag, parents, track, untracked
 from ppl.runtime import Frame, Handler, Site
@@ -134,9 +134,8 @@ def _node_name(tr: Trace, name: str) -> str:
 
 def _node(site: Site) -> _Node:
     factor = hasattr(site.fn, "log_factor")
-    kind = "factor" if factor else site.type if site.type != "sample" else "observed" if site.is_observed else "latent"
     law = "" if site.type != "sample" or factor else f"{site.name} ~ {family(site.fn)}"
-    return _Node(kind, law, tuple(_label(frame) for frame in site.cond_indep_stack))
+    return _Node("factor" if factor else kind(site), law, tuple(_label(frame) for frame in site.cond_indep_stack))
 
 
 def _label(frame: Frame) -> str:
@@ -214,16 +213,16 @@ def _figure(nodes: Mapping[str, _Node], edges: list[tuple[str, str]], distributi
     return figure
 
 
-def _draw_node(axes: Any, name: str, kind: str, centre: Point, size: Point) -> None:
+def _draw_node(axes: Any, name: str, role: str, centre: Point, size: Point) -> None:
     from matplotlib.patches import Ellipse, Rectangle
 
     (x, y), (w, h) = centre, size
-    if kind == "factor":
+    if role == "factor":
         axes.add_patch(Rectangle((x - w / 2, y - h / 2), w, h, fc=_INK, zorder=3))
         axes.text(x + w, y, cut(name, 32), fontsize=8, color=_INK, va="center", zorder=4)
         return
-    if kind != "param":
-        fill, line = "0.85" if kind == "observed" else "white", "--" if kind == "deterministic" else "-"
+    if role != "param":
+        fill, line = "0.85" if role == "observed" else "white", "--" if role == "deterministic" else "-"
         axes.add_patch(Ellipse(centre, w, h, fc=fill, ec=_INK, lw=0.9, ls=line, zorder=3))
     axes.text(x, y, cut(name, 32), fontsize=10, color=_INK, ha="center", va="center", zorder=4)
 
