@@ -22,6 +22,7 @@ from ppl.params import ParamStore, clear_param_store, get_param_store
 from ppl.plate import plate, plate_stack, subsample
 from ppl.primitives import deterministic, factor, module, observe, param, sample
 from ppl.provenance import parents, provenance, untracked
+from ppl.render import render_dot, render_model
 from ppl.runtime import Frame, Handler, Site, emit
 from ppl.settings import enable_validation, set_rng_seed, validation_enabled
 from ppl.trace import Trace
@@ -53,6 +54,8 @@ __all__ = [
     "plate_stack",
     "provenance",
     "random_module",
+    "render_dot",
+    "render_model",
     "sample",
     "set_rng_seed",
     "subsample",

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ppl.site import Frame, Site
@@ -13,14 +14,18 @@ from ppl.site import Frame, Site
 __all__ = [
     "align",
     "call_text",
+    "cut",
     "describe_site",
     "did_you_mean",
+    "dim_names",
     "family",
     "frames_text",
+    "kind",
     "listed",
     "number",
     "shape_of",
     "shape_table",
+    "summary",
 ]
 
 
@@ -35,6 +40,17 @@ def family(fn: Any) -> str:
     if base is not None and dims is not None:
         return f"{family(base)}.to_event({dims})"
     return type(fn).__name__.lstrip("_")
+
+
+def kind(site: Site) -> str:
+    """The type of the site, where a sample site is `latent` or `observed`."""
+    return site.type if site.type != "sample" else "observed" if site.is_observed else "latent"
+
+
+def cut(text: str, width: int) -> str:
+    """`text` with its middle left out where it is longer than `width`: the ends of a name tell it from others."""
+    keep = (width - 3) // 2
+    return text if len(text) <= width else f"{text[: width - 3 - keep]}...{text[len(text) - keep :]}"
 
 
 def call_text(fn: Any) -> str:
@@ -81,6 +97,26 @@ def number(value: Any) -> str:
         return "..."
 
 
+def summary(value: Any, limit: int = 4) -> str:
+    """A value in a few words: up to `limit` numbers, or the one they all are, or their mean, deviation and range."""
+    if not isinstance(value, Tensor) or value.dim() == 0 or value.is_complex():
+        return cut(number(value), 40)
+    try:
+        entries = value.detach().reshape(-1).to("cpu", torch.float64)
+        finite = entries[entries.isfinite()]
+        if 0 < len(finite) == len(entries) and bool((entries == entries[0]).all()):
+            return number(entries[0])
+        if len(entries) <= limit and value.dim() == 1:
+            return f"[{', '.join(number(entry) for entry in entries)}]"
+        rest = f", {len(entries) - len(finite)} not finite" if len(finite) < len(entries) else ""
+        if len(finite) == 0:
+            return f"{len(entries)} numbers{rest}"
+        mean, deviation, low, high = finite.mean(), finite.std(correction=0), finite.min(), finite.max()
+        return f"{mean:.3g} ± {deviation:.2g} in [{low:.3g}, {high:.3g}]{rest}"
+    except (RuntimeError, ValueError, TypeError):
+        return "..."
+
+
 def align(rows: Sequence[Sequence[str]], sides: str) -> list[str]:
     """Lines with their columns lined up; `sides` has one of `<` and `>` per column."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(sides))]
@@ -91,27 +127,49 @@ def align(rows: Sequence[Sequence[str]], sides: str) -> list[str]:
     return lines
 
 
+def dim_names(site: Site) -> tuple[str | None, ...]:
+    """Who owns each batch dimension of the value or the distribution: a plate, an enumerated site, or nobody."""
+    if site.type in ("plate", "subsample"):
+        return (site.name,)
+    batch, _ = _split(site)
+    shape = max(batch, tuple(getattr(site.fn, "batch_shape", ())), shape_of(site.log_prob), key=len)
+    owners: dict[int, str] = dict(site.infer.get("_dim_to_name") or {})
+    for frame in site.cond_indep_stack:
+        size = shape[frame.dim] if frame.dim is not None and len(shape) >= -frame.dim else None
+        if frame.dim is not None and size is not None and (size in (1, frame.size) or frame.size == -1):
+            owners[frame.dim] = frame.name
+    return tuple(owners.get(dim) for dim in range(-len(shape), 0))
+
+
+def _split(site: Site) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shape of the value in two: batch and event."""
+    given = (site.kwargs or {}).get("event_dim") or 0
+    shape = shape_of(site.value)
+    at = max(len(shape) - len(getattr(site.fn, "event_shape", ())) - given, 0)
+    return shape[:at], shape[at:]
+
+
 def _dims(shape: Iterable[int]) -> str:
     return " ".join(str(size) for size in shape)
 
 
+def _bars_aligned(rows: Sequence[tuple[str, ...]], k: int) -> list[tuple[str, ...]]:
+    after = [len(row[k].rpartition("|")[2]) for row in rows]
+    widest = max(after[1:], default=0)
+    padded = (row[k] + " " * (widest - n) if row[k] else "" for row, n in zip(rows[1:], after[1:], strict=True))
+    return [rows[0], *((*row[:k], cell, *row[k + 1 :]) for row, cell in zip(rows[1:], padded, strict=True))]
+
+
 def shape_table(sites: Iterable[Site]) -> str:
     """The shapes of `sites`, one row each, right-aligned as broadcasting aligns them; `|` splits batch from event."""
-    rows = [("site", "dist", "value", "log_prob")]
+    rows: list[tuple[str, ...]] = [("site", "dist", "value", "log_prob", "dims")]
     for site in sites:
-        event = len(getattr(site.fn, "event_shape", ()))
-        shape = shape_of(site.value)
-        split = len(shape) - event
+        batch, event = _split(site)
         dist = f"{_dims(site.fn.batch_shape)} | {_dims(site.fn.event_shape)}" if site.type == "sample" else "|"
-        value = f"{_dims(shape[:split])} | {_dims(shape[split:])}"
         log_prob = "" if site.log_prob is None else f"{_dims(shape_of(site.log_prob))} |"
-        rows.append((site.name, dist, value, log_prob))
-    widest = [max((len(row[i].rpartition("|")[2]) for row in rows[1:]), default=0) for i in range(4)]
-    padded = [rows[0]]  # pad the event side, so that the bars of a column stand under each other
-    for row in rows[1:]:
-        cells = [
-            cell + " " * (widest[i] - len(cell.rpartition("|")[2])) if i and cell else cell
-            for i, cell in enumerate(row)
-        ]
-        padded.append((cells[0], cells[1], cells[2], cells[3]))
-    return "\n".join(align(padded, ">>>>"))
+        names = dim_names(site)
+        dims = " ".join(name or "-" for name in names) if any(names) else ""
+        rows.append((cut(site.name, 28), dist, f"{_dims(batch)} | {_dims(event)}", log_prob, cut(dims, 40)))
+    for k in range(1, 4):  # pad the event side, so that the bars of a column stand under each other
+        rows = _bars_aligned(rows, k)
+    return "\n".join(align(rows, ">>>><"))

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from html import escape
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppl.checks import check_observed
-from ppl.messages import align, describe_site, family, number, shape_of, shape_table
+from ppl.differences import Differences, compare
+from ppl.messages import describe_site, dim_names, shape_table
+from ppl.showing import SHOWN, html, text
 from ppl.site import Site
 
 __all__ = ["Trace"]
 
 SiteFilter = Callable[[str, Site], bool]
 _RESULTS = ("value", "log_prob", "unscaled_log_prob", "log_prob_sum")
-_SHOWN = 24  # rows of a repr, so that it fits a terminal
 
 
 class Trace(Mapping[str, Site]):
@@ -126,43 +126,71 @@ class Trace(Mapping[str, Site]):
                     setattr(site, field, held.detach())
         return new
 
-    def format_shapes(self) -> str:
-        """The table of shapes: distribution and value as `batch | event`, and `log_prob` where computed."""
-        return shape_table(self.nodes.values())
+    def format_shapes(self, title: str = "", last_site: str | None = None) -> str:
+        """The table of shapes: distribution and value as `batch | event`, and `log_prob` where computed.
 
-    def _rows(self) -> list[tuple[str, ...]]:
-        rows: list[tuple[str, ...]] = []
-        for name, site in self.nodes.items():
-            kind = site.type
-            if kind == "sample":
-                kind = "observed" if site.is_observed else "latent"
-            fn = family(site.fn) if site.type == "sample" else ""
-            log_prob = "" if site.log_prob_sum is None else number(site.log_prob_sum)
-            rows.append((name, kind, fn, str(shape_of(site.value)), log_prob))
-        return rows
+        The last column says who owns the batch dimensions, as `dim_names` does; `-` is nobody.
 
-    def _title(self) -> str:
-        scored = [site for site in self.nodes.values() if site.type == "sample"]
-        known = bool(scored) and all(site.log_prob_sum is not None for site in scored)
-        total = f", log p = {number(self.log_prob_sum())}" if known else ""
-        return f"Trace: {len(self)} site{'' if len(self) == 1 else 's'}{total}"
+        Args:
+            title: a line to stand above the table.
+            last_site: the name of the last site to show; None shows all.
+
+        Raises:
+            KeyError: the trace has no site `last_site`.
+        """
+        last = len(self) if last_site is None else list(self).index(self[last_site].name) + 1
+        return (title and f"{title}\n") + shape_table([*self.values()][:last])
+
+    def dim_names(self, name: str) -> tuple[str | None, ...]:
+        """Who owns each batch dimension of a site, from left to right.
+
+        Args:
+            name: name of the site.
+
+        Returns:
+            One entry per batch dimension: the name of a plate or of an enumerated site, None where nobody claims it.
+
+        >>> import ppl_dist as dist
+        >>> from ppl import handlers, plate, sample
+        >>> with handlers.trace() as tr, plate("data", 3):
+        ...     _ = sample("x", dist.Normal(torch.zeros(2, 3), 1.0))
+        >>> tr.dim_names("x")
+        (None, 'data')
+        """
+        return dim_names(self.nodes[name])
+
+    def diff(self, other: Trace, atol: float = 0.0) -> Differences:
+        """What has changed from this run to another: sites, order, distributions, plates, shapes, values.
+
+        Log-probabilities are compared where both traces have them. NaN is equal to NaN.
+
+        Args:
+            other: the trace of the other run.
+            atol: numbers that are this close are taken for equal.
+
+        Returns:
+            The differences, a tuple that prints as a table; empty where there are none.
+
+        >>> import ppl_dist as dist
+        >>> from ppl import handlers, sample
+        >>> def model(scale):
+        ...     sample("x", dist.Normal(0.0, scale), obs=1.0)
+        >>> tr = handlers.trace(model)
+        >>> tr.get_trace(1.0).diff(tr.get_trace(3.0))
+        1 difference
+          x  fn.scale  1  3  by 2
+        """
+        return compare(self, other, atol)
 
     def __repr__(self) -> str:
-        rows = self._rows()
-        left_out = len(rows) - _SHOWN
-        if left_out > 0:
-            half = _SHOWN // 2
-            rows = [*rows[:half], ("...", f"{left_out} more", "", "", ""), *rows[-half:]]
-        return "\n".join([self._title(), *(f"  {line}" for line in (align(rows, "<<<<>") if rows else []))])
+        return text(self)
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{word}</th>" for word in ("site", "kind", "family", "shape", "log p"))
-        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self._rows())
-        return f"<table><caption>{escape(self._title())}</caption><tr>{head}</tr>{body}</table>"
+        return html(self)
 
     def note(self) -> str:
         """The sites so far with their shapes, as a note for an error."""
-        last = list(self.nodes.values())[-_SHOWN:]
+        last = list(self.nodes.values())[-SHOWN:]
         of = f" (the last {len(last)} of {len(self)})" if len(last) < len(self) else ""
         return f"sites so far{of}:\n{shape_table(last)}"
 

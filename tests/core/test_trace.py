@@ -101,11 +101,11 @@ def test_copy_and_detach() -> None:
 def test_format_shapes(tr: Trace) -> None:
     tr.compute_log_prob()
     assert tr.format_shapes().splitlines() == [
-        " site   dist  value  log_prob",
+        " site   dist  value  log_prob  dims",
         "   mu    |      |           |",
-        " data    |    3 |",
-        "theta  3 |    3 |         3 |",
-        "    y  3 |    3 |         3 |",
+        " data    |    3 |              data",
+        "theta  3 |    3 |         3 |  data",
+        "    y  3 |    3 |         3 |  data",
         "total    |      |",
         "    v    | 2    | 2         |",
     ]
@@ -146,7 +146,7 @@ def test_html() -> None:
     with h.trace() as tr:
         sample("<b>", dist.Normal(0.0, 1.0))
     html = tr._repr_html_()
-    assert "<td>&lt;b&gt;</td>" in html and "<td>Normal</td>" in html and "<b>" not in html
+    assert "<td>&lt;b&gt;</td>" in html and "<td>Normal(loc=0, scale=1)</td>" in html and "<b>" not in html
 
 
 def test_a_parameter_may_be_read_twice() -> None:

@@ -14,7 +14,7 @@ PACKAGES = ("ppl_dist", "ppl", "inference")
 OUTSIDE = {"torch", "numpy", "tqdm", "matplotlib", "gymnasium", "sklearn"}
 MAY_IMPORT = {
     "ppl_dist": {"torch"},
-    "ppl": {"torch", "ppl_dist"},
+    "ppl": {"torch", "ppl_dist", "matplotlib"},  # the last where a model is drawn, inside of functions
     "inference": {"torch", "numpy", "tqdm", "matplotlib", "ppl", "ppl_dist"},
     "examples": {*OUTSIDE, *PACKAGES},
 }
