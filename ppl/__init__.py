@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from ppl import handlers
+from ppl import handlers, reparam
 from ppl.checks import check_shapes
 from ppl.handlers import condition, do
 from ppl.params import ParamStore, clear_param_store, get_param_store
@@ -43,6 +43,7 @@ __all__ = [
     "observe",
     "param",
     "plate",
+    "reparam",
     "sample",
     "set_rng_seed",
     "validation_enabled",

@@ -14,8 +14,9 @@ from __future__ import annotations
 from ppl.handlers.fixing import condition, do, substitute
 from ppl.handlers.hiding import block
 from ppl.handlers.recording import replay, trace
+from ppl.handlers.reparameterising import reparam
 from ppl.handlers.seeding import seed
 from ppl.handlers.weighting import mask, scale
 from ppl.runtime import Handler
 
-__all__ = ["Handler", "block", "condition", "do", "mask", "replay", "scale", "seed", "substitute", "trace"]
+__all__ = ["Handler", "block", "condition", "do", "mask", "reparam", "replay", "scale", "seed", "substitute", "trace"]
