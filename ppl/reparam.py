@@ -108,7 +108,7 @@ class LocScaleReparam:
     then z does not depend on loc and scale a priori, which is what a guide or a sampler needs in a funnel. In between,
     the best c is learned with the guide.
 
-    Reference: Gorinova, Moore and Hoffman (2020), "Automatic Reparameterisation of Probabilistic Programs", eq. 5.
+    Reference: Gorinova, Moore and Hoffman (2020), "Automatic Reparameterisation of Probabilistic Programs".
 
     Args:
         centered: c in [0, 1], a number or a tensor that broadcasts with the event; None makes it the parameter
@@ -146,7 +146,7 @@ class LocScaleReparam:
 class StudentTReparam:
     """Draw x ~ StudentT(df, loc, scale) as Normal(loc, scale / sqrt(g)), with the auxiliary `x_gamma` for g.
 
-    g ~ dist.Gamma(df/2, df/2). The site stays what it was, latent or observed, and has light tails given g.
+    g ~ Gamma(df/2, df/2). The site stays what it was, latent or observed, and has light tails given g.
     """
 
     def __call__(self, name: str, fn: Any, obs: Any) -> Any:
@@ -364,4 +364,5 @@ class AutoReparam:
             return self.loc_scale
         if isinstance(fn, dist.TransformedDistribution):
             return TransformReparam() if dist.ComposeTransform(fn.transforms).bijective else None
-        return {dist.VonMises: CircularReparam(), dist.ProjectedNormal: ProjectedNormalReparam()}.get(type(fn))
+        others: dict[type, Reparam] = {dist.VonMises: CircularReparam(), dist.ProjectedNormal: ProjectedNormalReparam()}
+        return others.get(type(fn))

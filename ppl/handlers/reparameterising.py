@@ -20,7 +20,7 @@ class reparam(_Fixing):
 
     The auxiliary sites are sites like any other, for all handlers and plates around; a reparameterised site goes on
     as a deterministic one, or as a sample site with another distribution. A latent site that a handler further in has
-    given a value stays as it is. `ppl.reparam` has the reparameterisers.
+    given a value, or has reparameterised, stays as it is. `ppl.reparam` has the reparameterisers.
 
     Args:
         fn: the model.
@@ -47,19 +47,17 @@ class reparam(_Fixing):
         if self.choose is None:
             super().process(site)
         elif site.type == "sample" and site.infer.get("reparam", True):
-            chosen = self.choose(site)
-            if chosen is not None:
-                self.fix(site, chosen)
+            self.fix(site, self.choose(site))
 
     def accepts(self, site: Site) -> bool:
-        return site.type == "sample" or "intervened" in site.infer
+        return site.type == "sample" or "intervened" in site.infer or "reparam" in site.infer
 
     def fix(self, site: Site, value: Any) -> None:
-        if site.value is not None and not site.is_observed:
+        if value is None or (site.value is not None and not site.is_observed):
             return
         found = value(site.name, site.fn, site.value)
         if isinstance(found, Tensor):
-            site.kwargs = {"event_dim": len(site.fn.event_shape)}
-            site.type, site.fn, site.value, site.is_observed = "deterministic", None, found, False
+            site.kwargs, site.infer = {"event_dim": len(site.fn.event_shape)}, {**site.infer, "reparam": False}
+            site.type, site.value, site.is_observed = "deterministic", found, False
         else:
             site.fn = found

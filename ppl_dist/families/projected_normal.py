@@ -64,7 +64,7 @@ class ProjectedNormal(Distribution):
     density  (2 pi)**(-n/2) exp(-|m|**2/2) int_0^inf r**(n-1) exp(r m.x - r**2/2) dr,  |x| = 1, with respect to the
     area of the sphere. The longer m, the closer x is to its direction; m = 0 is the uniform law.
 
-    Reference: Mardia and Jupp (2000), "Directional Statistics", section 9.3.3.
+    Reference: Mardia and Jupp (2000), "Directional Statistics".
 
     >>> ProjectedNormal([0.0, 0.0]).log_prob([1.0, 0.0])
     tensor(-1.8379)

@@ -294,6 +294,8 @@ def test_handlers_reach_the_auxiliary_sites() -> None:
     assert again["x"].value == changed(model, config["x"])["x"].value
     inside = h.trace(h.reparam(h.condition(model, data={"x": 4.0}), config)).get_trace()
     assert inside["x_decentered"].value == 0.5
+    twice = h.trace(h.reparam(h.reparam(model, config), config)).get_trace()
+    assert list(twice) == ["x_decentered", "x"]
     for fixed in (h.substitute(model, data={"x": 4.0}), h.do(model, data={"x": 4.0})):
         tr = h.trace(h.reparam(fixed, config)).get_trace()
         assert list(tr) == ["x"]
