@@ -18,6 +18,7 @@ from ppl.handlers.exploring import NonlocalExit, escape, queue
 from ppl.handlers.fixing import condition, do, lift, substitute, uncondition
 from ppl.handlers.hiding import block
 from ppl.handlers.recording import replay, trace
+from ppl.handlers.reparameterising import reparam
 from ppl.handlers.seeding import seed
 from ppl.handlers.weighting import mask, scale
 from ppl.provenance import track
@@ -47,3 +48,4 @@ __all__ = [
     "track",
     "uncondition",
 ]
+__all__ = ["Handler", "block", "condition", "do", "mask", "reparam", "replay", "scale", "seed", "substitute", "trace"]

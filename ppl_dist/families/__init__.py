@@ -26,6 +26,7 @@ from .onehot import OneHotCategorical, OneHotCategoricalStraightThrough
 from .ordinal import OrderedLogistic
 from .peaks import GeneralizedPareto
 from .poisson import Poisson
+from .projected_normal import ProjectedNormal
 from .relaxed import ExpRelaxedCategorical, LogitRelaxedBernoulli, RelaxedBernoulli, RelaxedOneHotCategorical
 from .student import FisherSnedecor, StudentT
 from .truncated import TruncatedNormal
@@ -78,6 +79,7 @@ __all__ = [
     "OrderedLogistic",
     "Pareto",
     "Poisson",
+    "ProjectedNormal",
     "RelaxedBernoulli",
     "RelaxedOneHotCategorical",
     "StudentT",
