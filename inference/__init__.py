@@ -1,6 +1,6 @@
 """Inference: gradients of expectations, evidence lower bounds, and stochastic variational inference."""
 
-from . import optim
+from . import optim, reparam
 from .baselines import Baselines, DecayingAverage
 from .elbo import ELBO, Trace_ELBO
 from .optim import Optim
@@ -18,5 +18,6 @@ __all__ = [
     "SVIState",
     "Trace_ELBO",
     "optim",
+    "reparam",
     "surrogate_loss",
 ]

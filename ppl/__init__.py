@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from ppl import handlers, nn, reparam
+from ppl import handlers, nn
 from ppl.checks import check_shapes
 from ppl.handlers import condition, do, markov
 from ppl.handlers.fixing import random_module
@@ -56,7 +56,6 @@ __all__ = [
     "random_module",
     "render_dot",
     "render_model",
-    "reparam",
     "sample",
     "set_rng_seed",
     "subsample",

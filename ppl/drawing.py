@@ -31,7 +31,6 @@ def draw_as_asked(site: Site) -> None:
         except (AttributeError, TypeError):
             refuse(site.name, fn)
             raise
-    site.generator = None  # it has done its work; a finished site can be pickled
 
 
 def _can_score(fn: Any) -> bool:

@@ -39,6 +39,7 @@ __all__ = [
     "markov",
     "mask",
     "queue",
+    "reparam",
     "replay",
     "scale",
     "scope",
@@ -48,4 +49,3 @@ __all__ = [
     "track",
     "uncondition",
 ]
-__all__ = ["Handler", "block", "condition", "do", "mask", "reparam", "replay", "scale", "seed", "substitute", "trace"]

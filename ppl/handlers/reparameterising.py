@@ -20,7 +20,7 @@ class reparam(_Fixing):
 
     The auxiliary sites are sites like any other, for all handlers and plates around; a reparameterised site goes on
     as a deterministic one, or as a sample site with another distribution. A latent site that a handler further in has
-    given a value, or has reparameterised, stays as it is. `ppl.reparam` has the reparameterisers.
+    given a value, or has reparameterised, stays as it is. `inference.reparam` has the reparameterisers.
 
     Args:
         fn: the model.

@@ -54,3 +54,6 @@ class seed(Handler):
     def process(self, site: Site) -> None:
         if site.generator is None:
             site.generator = self.generator
+
+    def finish(self, site: Site) -> None:
+        site.generator = None  # it has done its work; a finished site can be pickled

@@ -167,6 +167,7 @@ EXAMPLES: dict[type[Distribution], list[Distribution]] = {
         dist.DirichletMultinomial(*double([0.5, 2.0], 4.0)),
         dist.DirichletMultinomial(*double([[3.0, 1.0], [0.7, 0.2]], [4.0, 6.0])),
     ],
+    dist.ProjectedNormal: [dist.ProjectedNormal(*double(m)) for m in ([1.0, -0.5], [[2.0, 0.0], [0.0, 3.0]])],
     dist.Delta: [dist.Delta(*double(0.5)), dist.Delta(*double([0.25, 0.75]))],
 }
 

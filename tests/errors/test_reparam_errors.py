@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import ppl_dist as dist
+from inference import reparam as r
 from ppl import handlers as h
-from ppl import reparam as r
 from ppl import sample
 from tests.errors.reading import advice, fails, model
 

@@ -14,9 +14,7 @@ from torch import Tensor
 
 import inference
 import ppl_dist as dist
-from ppl import ParamStore, Trace, check_shapes, get_param_store, param, plate, sample
-from ppl import handlers as h
-from ppl.reparam import (
+from inference.reparam import (
     AutoReparam,
     CircularReparam,
     DiscreteCosineReparam,
@@ -28,6 +26,8 @@ from ppl.reparam import (
     TransformReparam,
     UnitJacobianReparam,
 )
+from ppl import ParamStore, Trace, check_shapes, get_param_store, param, plate, sample
+from ppl import handlers as h
 from tests.support.statistics import assert_mean, assert_uniform
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
