@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -309,12 +310,19 @@ def plate_stack(prefix: str, sizes: Sequence[int], rightmost_dim: int = -1) -> I
         sizes: one per plate, from the outermost, which owns the leftmost dimension.
         rightmost_dim: the dimension of the last plate, negative.
 
+    Raises:
+        TypeError: `sizes` is no sequence.
+
     >>> import ppl_dist as dist
     >>> from ppl import sample
     >>> with plate_stack("image", (2, 3)):
     ...     sample("pixel", dist.Normal(0.0, 1.0)).shape
     torch.Size([2, 3])
     """
+    given: Any = sizes
+    if not isinstance(given, Sequence):
+        got = type(given).__name__
+        raise TypeError(f'plate_stack "{prefix}": expected a sequence of sizes, got {got}. Try sizes=({sizes},).')
     with ExitStack() as plates:
         for i, size in enumerate(sizes):
             plates.enter_context(plate(f"{prefix}_{i}", size, dim=rightmost_dim + 1 - len(sizes) + i))

@@ -17,7 +17,7 @@ from ppl.params import get_param_store
 from ppl.runtime import Site, current, emit
 from ppl_dist import constraints
 from ppl_dist.constraints import Constraint
-from ppl_dist.shapes import broadcast_shapes
+from ppl_dist.shapes import broadcast_shapes, unflatten_mask
 
 __all__ = ["deterministic", "factor", "module", "observe", "param", "sample"]
 
@@ -84,8 +84,14 @@ def _partly_observed(name: str, fn: Any, obs: Any, obs_mask: Any, infer: Mapping
     for site, mask in ((seen, keep), (rest, ~keep)):
         site.mask = mask
         emit(site)
-    entries = keep.reshape(keep.shape + (1,) * len(fn.event_shape))
-    return deterministic(name, torch.where(entries, seen.value, rest.value), len(fn.event_shape))
+    event_dim, shape = len(fn.event_shape), tuple(keep.shape)
+    batch = tuple(rest.value.shape[: rest.value.dim() - event_dim])
+    if len(shape) > len(batch) or any(k not in (1, b) for k, b in zip(shape[::-1], batch[::-1], strict=False)):
+        raise ValueError(
+            f'site "{name}": obs_mask must broadcast to the batch shape {batch} of the site, got shape {shape}. '
+            f"Try a mask of that shape, or a plate around the site."
+        )
+    return deterministic(name, torch.where(unflatten_mask(keep, event_dim), seen.value, rest.value), event_dim)
 
 
 def observe(name: str, fn: Any, value: Any) -> Any:

@@ -19,7 +19,7 @@ class scope(Handler):
 
     Args:
         fn: the model.
-        prefix: what to put before the names.
+        prefix: what to put before the names; empty, the names stay as they are.
         divider: what to put between.
         hide_types: types of site to leave as they are; "plate" stands for plates and their minibatches.
 
@@ -35,7 +35,7 @@ class scope(Handler):
         self, fn: Any = None, prefix: str = "", divider: str = "/", *, hide_types: Collection[str] = ()
     ) -> None:
         super().__init__(fn)
-        self.head, self.hidden = f"{prefix}{divider}", frozenset(hide_types)
+        self.head, self.hidden = f"{prefix}{divider}" if prefix else "", frozenset(hide_types)
 
     def __enter__(self) -> Any:
         run, stack = super().__enter__(), current()

@@ -74,6 +74,16 @@ def test_a_mask_that_is_none() -> None:
     fails(TypeError, lambda: sample("y", dist.Normal(0.0, 1.0), obs_mask=KEEP), 'site "y"', "obs is None", "obs=values")
 
 
+def test_a_mask_of_a_wrong_shape() -> None:
+    def two(keep: torch.Tensor) -> torch.Tensor:
+        with plate("data", 3):
+            return sample("y", dist.Normal(0.0, 1.0), obs=Y, obs_mask=keep)  # type: ignore[no-any-return]
+
+    message = fails(ValueError, lambda: two(KEEP[:2]), 'site "y"', "batch shape (3,)", "got shape (2,)")
+    assert "Try a mask of that shape, or a plate around the site." in message
+    assert two(KEEP).shape == two(KEEP[:1]).shape == (3,)
+
+
 def test_a_stack_of_plates() -> None:
     with handlers.trace() as tr, plate_stack("image", (2, 3, 4), rightmost_dim=-2):
         sample("x", dist.Normal(0.0, 1.0))
@@ -84,6 +94,10 @@ def test_a_stack_of_plates() -> None:
         ("image_2", -2, 4),
     ]
     assert ppl.runtime.current() is None
+    with pytest.raises(
+        TypeError, match=r'plate_stack "image": expected a sequence of sizes, got int. Try sizes=\(3,\)'
+    ):
+        plate_stack("image", 3).__enter__()  # type: ignore[arg-type]
 
 
 def test_subsample_cuts_along_every_plate() -> None:
