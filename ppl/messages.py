@@ -18,6 +18,7 @@ __all__ = [
     "describe_site",
     "did_you_mean",
     "dim_names",
+    "dims_text",
     "family",
     "frames_text",
     "kind",
@@ -53,10 +54,10 @@ def cut(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 3 - keep]}...{text[len(text) - keep :]}"
 
 
-def call_text(fn: Any) -> str:
+def call_text(fn: Any, inside: str = "...") -> str:
     """`Normal(...)`, `Normal(...).to_event(1)`: how the distribution is made, for advice to paste."""
     head, dot, rest = family(fn).partition(".")
-    return f"{head}(...){dot}{rest}"
+    return f"{head}({inside}){dot}{rest}"
 
 
 def listed(names: Iterable[str], limit: int = 20) -> str:
@@ -119,12 +120,9 @@ def summary(value: Any, limit: int = 4) -> str:
 
 def align(rows: Sequence[Sequence[str]], sides: str) -> list[str]:
     """Lines with their columns lined up; `sides` has one of `<` and `>` per column."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(sides))]
-    lines = []
-    for row in rows:
-        cells = [f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return lines
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    cells = [[f"{cell:{side}{n}}" for cell, side, n in zip(row, sides, widths, strict=True)] for row in rows]
+    return ["  ".join(row).rstrip() for row in cells]
 
 
 def dim_names(site: Site) -> tuple[str | None, ...]:
@@ -141,6 +139,11 @@ def dim_names(site: Site) -> tuple[str | None, ...]:
     return tuple(owners.get(dim) for dim in range(-len(shape), 0))
 
 
+def dims_text(site: Site) -> str:
+    """`- data`: the same in words, with a dash for nobody."""
+    return " ".join(owner or "-" for owner in dim_names(site))
+
+
 def _split(site: Site) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The shape of the value in two: batch and event."""
     given = (site.kwargs or {}).get("event_dim") or 0
@@ -149,27 +152,22 @@ def _split(site: Site) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return shape[:at], shape[at:]
 
 
-def _dims(shape: Iterable[int]) -> str:
-    return " ".join(str(size) for size in shape)
-
-
-def _bars_aligned(rows: Sequence[tuple[str, ...]], k: int) -> list[tuple[str, ...]]:
-    after = [len(row[k].rpartition("|")[2]) for row in rows]
-    widest = max(after[1:], default=0)
-    padded = (row[k] + " " * (widest - n) if row[k] else "" for row, n in zip(rows[1:], after[1:], strict=True))
-    return [rows[0], *((*row[:k], cell, *row[k + 1 :]) for row, cell in zip(rows[1:], padded, strict=True))]
+def _barred(name: str, shapes: Iterable[tuple[Sequence[int], Sequence[int]] | None]) -> list[str]:
+    """A column of `batch | event`, with the bars under each other where the cells are aligned right."""
+    words = [pair and [" ".join(map(str, shape)) for shape in pair] for pair in shapes]
+    widest = max((len(pair[1]) for pair in words if pair), default=0)
+    return [name, *(f"{pair[0]} | {pair[1]:<{widest}}"[: None if widest else -1] if pair else "" for pair in words)]
 
 
 def shape_table(sites: Iterable[Site]) -> str:
     """The shapes of `sites`, one row each, right-aligned as broadcasting aligns them; `|` splits batch from event."""
-    rows: list[tuple[str, ...]] = [("site", "dist", "value", "log_prob", "dims")]
-    for site in sites:
-        batch, event = _split(site)
-        dist = f"{_dims(site.fn.batch_shape)} | {_dims(site.fn.event_shape)}" if site.type == "sample" else "|"
-        log_prob = "" if site.log_prob is None else f"{_dims(shape_of(site.log_prob))} |"
-        names = dim_names(site)
-        dims = " ".join(name or "-" for name in names) if any(names) else ""
-        rows.append((cut(site.name, 28), dist, f"{_dims(batch)} | {_dims(event)}", log_prob, cut(dims, 40)))
-    for k in range(1, 4):  # pad the event side, so that the bars of a column stand under each other
-        rows = _bars_aligned(rows, k)
-    return "\n".join(align(rows, ">>>><"))
+    shown = list(sites)
+    fns = [(site.fn.batch_shape, site.fn.event_shape) if site.type == "sample" else ((), ()) for site in shown]
+    columns = [
+        ["site", *(cut(site.name, 28) for site in shown)],
+        _barred("dist", fns),
+        _barred("value", map(_split, shown)),
+        _barred("log_prob", [None if site.log_prob is None else (shape_of(site.log_prob), ()) for site in shown]),
+        ["dims", *(cut(dims_text(site), 40) for site in shown)],
+    ]
+    return "\n".join(align(list(zip(*columns, strict=True)), ">>>><"))
