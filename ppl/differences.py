@@ -69,15 +69,14 @@ def _facts(one: Site, other: Site) -> Iterator[_Fact]:
 
 
 def _difference(site: str, what: str, before: Any, after: Any, atol: float) -> Difference | None:
-    if isinstance(before, Tensor) and isinstance(after, Tensor):
-        for fact, was, now in (("shape", shape_of(before), shape_of(after)), ("dtype", before.dtype, after.dtype)):
-            if was != now:
-                return Difference(site, fact if what == "value" else f"{what} {fact}", str(was), str(now))
-        gap = _gap(before, after)
-        return None if gap is None or gap <= atol else Difference(site, what, summary(before), summary(after), gap)
-    if isinstance(before, Tensor | float) and isinstance(after, Tensor | float):
-        return _difference(site, what, torch.as_tensor(before), torch.as_tensor(after), atol)
-    return None if before is after or before == after else Difference(site, what, summary(before), summary(after))
+    if not (isinstance(before, Tensor | float) and isinstance(after, Tensor | float)):
+        return None if before is after or before == after else Difference(site, what, summary(before), summary(after))
+    a, b = torch.as_tensor(before), torch.as_tensor(after)
+    for fact, was, now in (("shape", shape_of(a), shape_of(b)), ("dtype", a.dtype, b.dtype)):
+        if was != now:
+            return Difference(site, fact if what == "value" else f"{what} {fact}", str(was), str(now))
+    gap = _gap(a, b)
+    return None if gap is None or gap <= atol else Difference(site, what, summary(a), summary(b), gap)
 
 
 def _gap(one: Tensor, other: Tensor) -> float | None:

@@ -26,6 +26,7 @@ __all__ = [
     "number",
     "shape_of",
     "shape_table",
+    "size_text",
     "summary",
 ]
 
@@ -73,10 +74,15 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     return "; did you mean " + " or ".join(f'"{match}"' for match in close) + "?" if close else "."
 
 
+def size_text(frame: Frame) -> str:
+    """`8`, or `2 of 8` for a minibatch."""
+    return str(frame.size) if frame.size == frame.full_size else f"{frame.size} of {frame.full_size}"
+
+
 def frames_text(frames: Sequence[Frame]) -> str:
     """`plate "data" (dim -1, size 8)` for each frame."""
     return ", ".join(
-        f'plate "{frame.name}" ({"sequential" if frame.dim is None else f"dim {frame.dim}"}, size {frame.size})'
+        f'plate "{frame.name}" ({"sequential" if frame.dim is None else f"dim {frame.dim}"}, size {size_text(frame)})'
         for frame in frames
     )
 
@@ -152,11 +158,11 @@ def _split(site: Site) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return shape[:at], shape[at:]
 
 
-def _barred(name: str, shapes: Iterable[tuple[Sequence[int], Sequence[int]] | None]) -> list[str]:
-    """A column of `batch | event`, with the bars under each other where the cells are aligned right."""
-    words = [pair and [" ".join(map(str, shape)) for shape in pair] for pair in shapes]
-    widest = max((len(pair[1]) for pair in words if pair), default=0)
-    return [name, *(f"{pair[0]} | {pair[1]:<{widest}}"[: None if widest else -1] if pair else "" for pair in words)]
+def _barred(shapes: Iterable[tuple[Sequence[int], Sequence[int]]]) -> list[str]:
+    """`batch | event` for each, with the bars under each other where the cells are aligned right."""
+    words = [[" ".join(map(str, shape)) for shape in pair] for pair in shapes]
+    widest = max((len(event) for _, event in words), default=0)
+    return [f"{batch} | {event:<{widest}}" for batch, event in words]
 
 
 def shape_table(sites: Iterable[Site]) -> str:
@@ -165,9 +171,15 @@ def shape_table(sites: Iterable[Site]) -> str:
     fns = [(site.fn.batch_shape, site.fn.event_shape) if site.type == "sample" else ((), ()) for site in shown]
     columns = [
         ["site", *(cut(site.name, 28) for site in shown)],
-        _barred("dist", fns),
-        _barred("value", map(_split, shown)),
-        _barred("log_prob", [None if site.log_prob is None else (shape_of(site.log_prob), ()) for site in shown]),
+        ["dist", *_barred(fns)],
+        ["value", *_barred(map(_split, shown))],
+        [
+            "log_prob",
+            *(
+                " ".join([*map(str, log_prob.shape), "|"]) if log_prob is not None else ""
+                for log_prob in (site.log_prob for site in shown)
+            ),
+        ],
         ["dims", *(cut(dims_text(site), 40) for site in shown)],
     ]
     return "\n".join(align(list(zip(*columns, strict=True)), ">>>><"))

@@ -12,10 +12,10 @@ import torch
 
 from ppl.handlers import block, seed, trace
 from ppl.layout import Key, Layout
-from ppl.messages import cut, family, kind
+from ppl.messages import cut, family, kind, size_text
 from ppl.params import get_param_store
 from ppl.provenance import _tag, parents, track, untracked
-from ppl.runtime import Frame, Handler, Site
+from ppl.runtime import Handler, Site
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -133,12 +133,8 @@ def _graph(
 
 def _key(site: Site, sites: Mapping[str, Site]) -> Key:
     module = site.name.partition("$$$")[0]  # whose parameters are one node
-    return *(_label(frame) for frame in site.cond_indep_stack), site.name if module in sites else module
-
-
-def _label(frame: Frame) -> str:
-    size = "" if frame.size == -1 else f" ({frame.size})"
-    return frame.name + (size if frame.size == frame.full_size else f" ({frame.size} of {frame.full_size})")
+    plates = (f.name + ("" if f.size == -1 else f" ({size_text(f)})") for f in site.cond_indep_stack)
+    return *plates, site.name if module in sites else module
 
 
 _quoted = partial(json.dumps, ensure_ascii=False)
