@@ -61,11 +61,11 @@ def call_text(fn: Any, inside: str = "...") -> str:
     return f"{head}({inside}){dot}{rest}"
 
 
-def listed(names: Iterable[str], limit: int = 20) -> str:
-    """`mu, tau, theta`, cut short after `limit` names."""
+def listed(names: Iterable[str]) -> str:
+    """`mu, tau, theta`, cut short after twenty names."""
     found = list(names)
-    rest = f" and {len(found) - limit} more" if len(found) > limit else ""
-    return (", ".join(found[:limit]) + rest) if found else "none"
+    rest = f" and {len(found) - 20} more" if len(found) > 20 else ""
+    return ", ".join(found[:20]) + rest or "none"
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
@@ -111,7 +111,7 @@ def summary(value: Any, limit: int = 4) -> str:
     try:
         entries = value.detach().reshape(-1).to("cpu", torch.float64)
         finite = entries[entries.isfinite()]
-        if 0 < len(finite) == len(entries) and bool((entries == entries[0]).all()):
+        if len(entries) and bool((entries == entries[0]).all()):
             return number(entries[0])
         if len(entries) <= limit and value.dim() == 1:
             return f"[{', '.join(number(entry) for entry in entries)}]"
@@ -137,12 +137,12 @@ def dim_names(site: Site) -> tuple[str | None, ...]:
         return (site.name,)
     batch, _ = _split(site)
     shape = max(batch, tuple(getattr(site.fn, "batch_shape", ())), shape_of(site.log_prob), key=len)
+    sizes = dict(enumerate(shape, start=-len(shape)))
     owners: dict[int, str] = dict(site.infer.get("_dim_to_name") or {})
-    for frame in site.cond_indep_stack:
-        size = shape[frame.dim] if frame.dim is not None and len(shape) >= -frame.dim else None
-        if frame.dim is not None and size is not None and (size in (1, frame.size) or frame.size == -1):
-            owners[frame.dim] = frame.name
-    return tuple(owners.get(dim) for dim in range(-len(shape), 0))
+    for name, dim, size, _ in site.cond_indep_stack:
+        if dim is not None and dim in sizes and (size == -1 or sizes[dim] in (1, size)):
+            owners[dim] = name
+    return tuple(map(owners.get, sizes))
 
 
 def dims_text(site: Site) -> str:
@@ -158,9 +158,13 @@ def _split(site: Site) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return shape[:at], shape[at:]
 
 
-def _barred(shapes: Iterable[tuple[Sequence[int], Sequence[int]]]) -> list[str]:
+def _dims(shape: Iterable[int]) -> str:
+    return " ".join(map(str, shape))
+
+
+def _barred(shapes: Iterable[tuple[Iterable[int], Iterable[int]]]) -> list[str]:
     """`batch | event` for each, with the bars under each other where the cells are aligned right."""
-    words = [[" ".join(map(str, shape)) for shape in pair] for pair in shapes]
+    words = [(_dims(batch), _dims(event)) for batch, event in shapes]
     widest = max((len(event) for _, event in words), default=0)
     return [f"{batch} | {event:<{widest}}" for batch, event in words]
 
@@ -173,13 +177,7 @@ def shape_table(sites: Iterable[Site]) -> str:
         ["site", *(cut(site.name, 28) for site in shown)],
         ["dist", *_barred(fns)],
         ["value", *_barred(map(_split, shown))],
-        [
-            "log_prob",
-            *(
-                " ".join([*map(str, log_prob.shape), "|"]) if log_prob is not None else ""
-                for log_prob in (site.log_prob for site in shown)
-            ),
-        ],
+        ["log_prob", *("" if site.log_prob is None else f"{_dims(site.log_prob.shape)} |" for site in shown)],
         ["dims", *(cut(dims_text(site), 40) for site in shown)],
     ]
     return "\n".join(align(list(zip(*columns, strict=True)), ">>>><"))
