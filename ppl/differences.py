@@ -35,16 +35,7 @@ class Differences(tuple[Difference, ...]):
     def __repr__(self) -> str:
         if not self:
             return "no differences"
-        rows = [
-            (
-                cut(d.site, 28),
-                cut(d.what, 24),
-                cut(d.before, 40),
-                cut(d.after, 40),
-                "" if d.gap is None else f"by {d.gap:.3g}",
-            )
-            for d in self
-        ]
+        rows = [[*map(cut, d[:4], (28, 24, 40, 40)), "" if d.gap is None else f"by {d.gap:.3g}"] for d in self]
         title = f"{len(self)} difference{'' if len(self) == 1 else 's'}"
         return "\n".join([title, *(f"  {line}" for line in align(rows, "<<<<<"))])
 
@@ -54,16 +45,10 @@ def compare(one: Mapping[str, Site], other: Mapping[str, Site], atol: float) -> 
     found = [Difference(name, "site", kind(site), "absent") for name, site in one.items() if name not in other]
     found += [Difference(name, "site", "absent", kind(site)) for name, site in other.items() if name not in one]
     shared = [name for name in one if name in other]
-    for was, now in zip(shared, [name for name in other if name in one], strict=True):
-        if was != now:
-            found.append(Difference(was, "order", was, now))
-            break
-    for name in shared:
-        for what, before, after in _facts(one[name], other[name]):
-            difference = _difference(name, what, before, after, atol)
-            if difference is not None:
-                found.append(difference)
-    return Differences(found)
+    moved = [pair for pair in zip(shared, (name for name in other if name in one), strict=True) if pair[0] != pair[1]]
+    found += [Difference(was, "order", was, now) for was, now in moved[:1]]
+    facts = ((name, *fact) for name in shared for fact in _facts(one[name], other[name]))
+    return Differences([*found, *filter(None, (_difference(*fact, atol) for fact in facts))])
 
 
 def _facts(one: Site, other: Site) -> Iterator[_Fact]:
@@ -84,15 +69,14 @@ def _facts(one: Site, other: Site) -> Iterator[_Fact]:
 
 
 def _difference(site: str, what: str, before: Any, after: Any, atol: float) -> Difference | None:
-    if isinstance(before, Tensor) and isinstance(after, Tensor):
-        for fact, was, now in (("shape", shape_of(before), shape_of(after)), ("dtype", before.dtype, after.dtype)):
-            if was != now:
-                return Difference(site, fact if what == "value" else f"{what} {fact}", str(was), str(now))
-        gap = _gap(before, after)
-        return None if gap is None or gap <= atol else Difference(site, what, summary(before), summary(after), gap)
-    if isinstance(before, Tensor | float) and isinstance(after, Tensor | float):
-        return _difference(site, what, torch.as_tensor(before), torch.as_tensor(after), atol)
-    return None if before is after or before == after else Difference(site, what, summary(before), summary(after))
+    if not (isinstance(before, Tensor | float) and isinstance(after, Tensor | float)):
+        return None if before is after or before == after else Difference(site, what, summary(before), summary(after))
+    a, b = torch.as_tensor(before), torch.as_tensor(after)
+    for fact, was, now in (("shape", shape_of(a), shape_of(b)), ("dtype", a.dtype, b.dtype)):
+        if was != now:
+            return Difference(site, fact if what == "value" else f"{what} {fact}", str(was), str(now))
+    gap = _gap(a, b)
+    return None if gap is None or gap <= atol else Difference(site, what, summary(a), summary(b), gap)
 
 
 def _gap(one: Tensor, other: Tensor) -> float | None:

@@ -18,6 +18,7 @@ __all__ = [
     "describe_site",
     "did_you_mean",
     "dim_names",
+    "dims_text",
     "family",
     "frames_text",
     "kind",
@@ -25,6 +26,7 @@ __all__ = [
     "number",
     "shape_of",
     "shape_table",
+    "size_text",
     "summary",
 ]
 
@@ -53,17 +55,17 @@ def cut(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 3 - keep]}...{text[len(text) - keep :]}"
 
 
-def call_text(fn: Any) -> str:
+def call_text(fn: Any, inside: str = "...") -> str:
     """`Normal(...)`, `Normal(...).to_event(1)`: how the distribution is made, for advice to paste."""
     head, dot, rest = family(fn).partition(".")
-    return f"{head}(...){dot}{rest}"
+    return f"{head}({inside}){dot}{rest}"
 
 
-def listed(names: Iterable[str], limit: int = 20) -> str:
-    """`mu, tau, theta`, cut short after `limit` names."""
+def listed(names: Iterable[str]) -> str:
+    """`mu, tau, theta`, cut short after twenty names."""
     found = list(names)
-    rest = f" and {len(found) - limit} more" if len(found) > limit else ""
-    return (", ".join(found[:limit]) + rest) if found else "none"
+    rest = f" and {len(found) - 20} more" if len(found) > 20 else ""
+    return ", ".join(found[:20]) + rest or "none"
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
@@ -72,10 +74,15 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     return "; did you mean " + " or ".join(f'"{match}"' for match in close) + "?" if close else "."
 
 
+def size_text(frame: Frame) -> str:
+    """`8`, or `2 of 8` for a minibatch."""
+    return str(frame.size) if frame.size == frame.full_size else f"{frame.size} of {frame.full_size}"
+
+
 def frames_text(frames: Sequence[Frame]) -> str:
     """`plate "data" (dim -1, size 8)` for each frame."""
     return ", ".join(
-        f'plate "{frame.name}" ({"sequential" if frame.dim is None else f"dim {frame.dim}"}, size {frame.size})'
+        f'plate "{frame.name}" ({"sequential" if frame.dim is None else f"dim {frame.dim}"}, size {size_text(frame)})'
         for frame in frames
     )
 
@@ -104,7 +111,7 @@ def summary(value: Any, limit: int = 4) -> str:
     try:
         entries = value.detach().reshape(-1).to("cpu", torch.float64)
         finite = entries[entries.isfinite()]
-        if 0 < len(finite) == len(entries) and bool((entries == entries[0]).all()):
+        if len(entries) and bool((entries == entries[0]).all()):
             return number(entries[0])
         if len(entries) <= limit and value.dim() == 1:
             return f"[{', '.join(number(entry) for entry in entries)}]"
@@ -119,12 +126,9 @@ def summary(value: Any, limit: int = 4) -> str:
 
 def align(rows: Sequence[Sequence[str]], sides: str) -> list[str]:
     """Lines with their columns lined up; `sides` has one of `<` and `>` per column."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(sides))]
-    lines = []
-    for row in rows:
-        cells = [f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return lines
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    cells = [[f"{cell:{side}{n}}" for cell, side, n in zip(row, sides, widths, strict=True)] for row in rows]
+    return ["  ".join(row).rstrip() for row in cells]
 
 
 def dim_names(site: Site) -> tuple[str | None, ...]:
@@ -133,12 +137,17 @@ def dim_names(site: Site) -> tuple[str | None, ...]:
         return (site.name,)
     batch, _ = _split(site)
     shape = max(batch, tuple(getattr(site.fn, "batch_shape", ())), shape_of(site.log_prob), key=len)
+    sizes = dict(enumerate(shape, start=-len(shape)))
     owners: dict[int, str] = dict(site.infer.get("_dim_to_name") or {})
-    for frame in site.cond_indep_stack:
-        size = shape[frame.dim] if frame.dim is not None and len(shape) >= -frame.dim else None
-        if frame.dim is not None and size is not None and (size in (1, frame.size) or frame.size == -1):
-            owners[frame.dim] = frame.name
-    return tuple(owners.get(dim) for dim in range(-len(shape), 0))
+    for name, dim, size, _ in site.cond_indep_stack:
+        if dim is not None and dim in sizes and (size == -1 or sizes[dim] in (1, size)):
+            owners[dim] = name
+    return tuple(map(owners.get, sizes))
+
+
+def dims_text(site: Site) -> str:
+    """`- data`: the same in words, with a dash for nobody."""
+    return " ".join(owner or "-" for owner in dim_names(site))
 
 
 def _split(site: Site) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -150,26 +159,25 @@ def _split(site: Site) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _dims(shape: Iterable[int]) -> str:
-    return " ".join(str(size) for size in shape)
+    return " ".join(map(str, shape))
 
 
-def _bars_aligned(rows: Sequence[tuple[str, ...]], k: int) -> list[tuple[str, ...]]:
-    after = [len(row[k].rpartition("|")[2]) for row in rows]
-    widest = max(after[1:], default=0)
-    padded = (row[k] + " " * (widest - n) if row[k] else "" for row, n in zip(rows[1:], after[1:], strict=True))
-    return [rows[0], *((*row[:k], cell, *row[k + 1 :]) for row, cell in zip(rows[1:], padded, strict=True))]
+def _barred(shapes: Iterable[tuple[Iterable[int], Iterable[int]]]) -> list[str]:
+    """`batch | event` for each, with the bars under each other where the cells are aligned right."""
+    words = [(_dims(batch), _dims(event)) for batch, event in shapes]
+    widest = max((len(event) for _, event in words), default=0)
+    return [f"{batch} | {event:<{widest}}" for batch, event in words]
 
 
 def shape_table(sites: Iterable[Site]) -> str:
     """The shapes of `sites`, one row each, right-aligned as broadcasting aligns them; `|` splits batch from event."""
-    rows: list[tuple[str, ...]] = [("site", "dist", "value", "log_prob", "dims")]
-    for site in sites:
-        batch, event = _split(site)
-        dist = f"{_dims(site.fn.batch_shape)} | {_dims(site.fn.event_shape)}" if site.type == "sample" else "|"
-        log_prob = "" if site.log_prob is None else f"{_dims(shape_of(site.log_prob))} |"
-        names = dim_names(site)
-        dims = " ".join(name or "-" for name in names) if any(names) else ""
-        rows.append((cut(site.name, 28), dist, f"{_dims(batch)} | {_dims(event)}", log_prob, cut(dims, 40)))
-    for k in range(1, 4):  # pad the event side, so that the bars of a column stand under each other
-        rows = _bars_aligned(rows, k)
-    return "\n".join(align(rows, ">>>><"))
+    shown = list(sites)
+    fns = [(site.fn.batch_shape, site.fn.event_shape) if site.type == "sample" else ((), ()) for site in shown]
+    columns = [
+        ["site", *(cut(site.name, 28) for site in shown)],
+        ["dist", *_barred(fns)],
+        ["value", *_barred(map(_split, shown))],
+        ["log_prob", *("" if site.log_prob is None else f"{_dims(site.log_prob.shape)} |" for site in shown)],
+        ["dims", *(cut(dims_text(site), 40) for site in shown)],
+    ]
+    return "\n".join(align(list(zip(*columns, strict=True)), ">>>><"))

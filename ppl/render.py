@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
-from math import hypot
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ppl.handlers import block, seed, trace
-from ppl.layout import Layout, Point
-from ppl.messages import cut, family, kind
+from ppl.layout import Key, Layout
+from ppl.messages import cut, family, kind, size_text
 from ppl.params import get_param_store
 from ppl.provenance import _tag, parents, track, untracked
-from ppl.runtime import Frame, Handler, Site
-from ppl.trace import Trace
+from ppl.runtime import Handler, Site
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["render_dot", "render_model"]
 
+# the kind of each node, by the labels of the plates around it and its name; the edges; the distributions in words
+_Graph = tuple[dict[Key, str], list[tuple[Key, Key]], list[str]]
 _INK, _GREY = "0.15", "0.45"
-
-
-class _Node(NamedTuple):
-    kind: str
-    law: str
-    plates: tuple[str, ...]
+_SHOWN = 32  # characters of a name
+_ARROW: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 9, "shrinkA": 0, "shrinkB": 0, "color": _INK}
+_LOOKS: dict[str, tuple[str, dict[str, Any]]] = {  # of each kind of node, in DOT and in matplotlib
+    "latent": ("shape=ellipse style=filled fillcolor=white", {"fc": "white"}),
+    "observed": ("shape=ellipse style=filled fillcolor=gray85", {"fc": "0.85"}),
+    "deterministic": ("shape=ellipse style=dashed", {"fc": "white", "ls": "--"}),
+    "param": ("shape=plaintext", {"fc": "white", "ec": "none"}),
+    "factor": ('shape=square style=filled fillcolor=gray15 label="" width=0.15', {"fc": _INK}),
+}
 
 
 def render_model(
@@ -57,10 +62,10 @@ def render_model(
     Returns:
         A matplotlib figure, one inch of it per inch.
     """
-    nodes, edges = _graph(model, model_args, model_kwargs, render_params, render_deterministic)
-    figure = _figure(nodes, edges, render_distributions)
+    graph = _graph(model, model_args, model_kwargs, render_distributions, render_params, render_deterministic)
+    figure = _figure(graph)
     if filename is not None and Path(filename).suffix in (".dot", ".gv"):
-        Path(filename).write_text(_dot(nodes, edges, render_distributions) + "\n", encoding="utf-8")
+        Path(filename).write_text(_dot(graph) + "\n", encoding="utf-8")
     elif filename is not None:
         figure.savefig(filename)
     return figure
@@ -93,7 +98,7 @@ def render_dot(
       "x" -> "y"
     }
     """
-    return _dot(*_graph(model, model_args, model_kwargs, render_params, render_deterministic), render_distributions)
+    return _dot(_graph(model, model_args, model_kwargs, render_distributions, render_params, render_deterministic))
 
 
 class _Stage(Handler):
@@ -104,154 +109,91 @@ class _Stage(Handler):
             site.value = _tag(untracked(site.value), frozenset({site.name}))
 
 
-def _run(model: Callable[..., Any], args: Any, kwargs: Any, stage: bool) -> Trace:
+def _graph(
+    model: Callable[..., Any], args: Any, kwargs: Any, distributions: bool, params: bool, deterministic: bool
+) -> _Graph:
     store = get_param_store()
     scratch = store.bind({name: leaf.detach().clone().requires_grad_() for name, leaf in store.named_parameters()})
-    with scratch, torch.random.fork_rng(), block(), trace() as tr, track(), _Stage() if stage else Handler():
+    stage = _Stage() if deterministic else Handler()
+    with scratch, torch.random.fork_rng(), block(), trace() as tr, track(), stage:
         seed(model, rng_seed=0)(*(args or ()), **(kwargs or {}))
-    return tr
+    shown = {"sample": True, "param": params, "deterministic": deterministic}
+    keys = {name: _key(site, tr) for name, site in tr.items() if shown.get(site.type)}
+    nodes: dict[Key, str] = {}
+    edges: dict[tuple[Key, Key], None] = {}
+    laws: list[str] = []
+    for name, key in keys.items():
+        site, given = tr[name], parents(tr[name])
+        nodes.setdefault(key, "factor" if hasattr(site.fn, "log_factor") else kind(site))
+        edges |= {(parent, key): None for other, parent in keys.items() if other in given and parent != key}
+        if distributions and nodes[key] in ("latent", "observed"):
+            laws.append(f"{name} ~ {family(site.fn)}")
+    return nodes, list(edges), laws
 
 
-def _graph(
-    model: Callable[..., Any], args: Any, kwargs: Any, params: bool, deterministic: bool
-) -> tuple[dict[str, _Node], list[tuple[str, str]]]:
-    kinds = {"sample", *(("param",) if params else ()), *(("deterministic",) if deterministic else ())}
-    tr = _run(model, args, kwargs, deterministic)
-    shown = {name: _node_name(tr, name) for name, site in tr.items() if site.type in kinds}
-    nodes: dict[str, _Node] = {}
-    edges: dict[tuple[str, str], None] = {}
-    for name, node in shown.items():
-        nodes.setdefault(node, _node(tr[name]))
-        given = parents(tr[name])
-        edges |= {(parent, node): None for other, parent in shown.items() if other in given and parent != node}
-    return nodes, list(edges)
+def _key(site: Site, sites: Mapping[str, Site]) -> Key:
+    module = site.name.partition("$$$")[0]  # whose parameters are one node
+    plates = (f.name + ("" if f.size == -1 else f" ({size_text(f)})") for f in site.cond_indep_stack)
+    return *plates, site.name if module in sites else module
 
 
-def _node_name(tr: Trace, name: str) -> str:
-    module, dollars, _ = name.partition("$$$")
-    return module if dollars and module not in tr else name
+_quoted = partial(json.dumps, ensure_ascii=False)
 
 
-def _node(site: Site) -> _Node:
-    factor = hasattr(site.fn, "log_factor")
-    law = "" if site.type != "sample" or factor else f"{site.name} ~ {family(site.fn)}"
-    return _Node("factor" if factor else kind(site), law, tuple(_label(frame) for frame in site.cond_indep_stack))
+def _dot(graph: _Graph) -> str:
+    nodes, edges, laws = graph
+    lines = [*_cluster(nodes, ()), *(f"{_quoted(a[-1])} -> {_quoted(b[-1])}" for a, b in edges)]
+    if laws:
+        text = _quoted("\n".join([*laws, ""])).replace("\\n", "\\l")  # a line break that aligns to the left
+        lines.append(f'"~" [shape=plaintext label={text}]')
+    return "\n".join(["digraph {", *(f"  {line}" for line in lines), "}"])
 
 
-def _label(frame: Frame) -> str:
-    size = "" if frame.size == -1 else f" ({frame.size})"
-    return frame.name + (size if frame.size == frame.full_size else f" ({frame.size} of {frame.full_size})")
-
-
-_DOT_STYLES = {
-    "latent": "shape=ellipse style=filled fillcolor=white",
-    "observed": "shape=ellipse style=filled fillcolor=gray85",
-    "deterministic": "shape=ellipse style=dashed",
-    "param": "shape=plaintext",
-    "factor": 'shape=square style=filled fillcolor=gray15 label="" width=0.15',
-}
-
-
-def _dot(nodes: Mapping[str, _Node], edges: list[tuple[str, str]], distributions: bool) -> str:
-    lines = [f"{_quoted(a)} -> {_quoted(b)}" for a, b in edges]
-    laws = [node.law for node in nodes.values() if node.law]
-    if distributions and laws:
-        text = "".join(f"{_quoted(law)[1:-1]}\\l" for law in laws)
-        lines.append(f'"~" [shape=plaintext label="{text}"]')
-    return "\n".join(["digraph {", *(f"  {line}" for line in [*_cluster(nodes, ()), *lines]), "}"])
-
-
-def _cluster(nodes: Mapping[str, _Node], path: tuple[str, ...]) -> Iterator[str]:
-    n, inner = len(path), dict[tuple[str, ...], None]()
-    for name, node in nodes.items():
-        if node.plates == path:
-            yield f"{_quoted(name)} [{_DOT_STYLES[node.kind]}]"
-        elif node.plates[:n] == path:
-            inner[node.plates[: n + 1]] = None
-    for child in inner:
+def _cluster(nodes: Mapping[Key, str], path: Key) -> Iterator[str]:
+    n = len(path)
+    yield from (f"{_quoted(key[-1])} [{_LOOKS[role][0]}]" for key, role in nodes.items() if key[:-1] == path)
+    for child in dict.fromkeys(key[: n + 1] for key in nodes if key[:n] == path and len(key) > n + 1):
         yield f"subgraph {_quoted('cluster_' + '/'.join(child))} {{"
         yield f"  label={_quoted(child[-1])} labeljust=r labelloc=b style=rounded"
         yield from (f"  {line}" for line in _cluster(nodes, child))
         yield "}"
 
 
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
-
-
-def _figure(nodes: Mapping[str, _Node], edges: list[tuple[str, str]], distributions: bool) -> Figure:
+def _figure(graph: _Graph) -> Figure:
     from matplotlib.figure import Figure
-    from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+    from matplotlib.patches import Ellipse, FancyArrowPatch, Rectangle
 
-    squares = {name for name, node in nodes.items() if node.kind == "factor"}
-    rooms = {name: (max(_width(name, 10) * (2 if name in squares else 1) + 0.15, 0.6), 0.46) for name in nodes}
-    shapes = rooms | dict.fromkeys(squares, (0.16, 0.16))
-    plates = {name: node.plates for name, node in nodes.items()}
-    labels = {path[:n]: _width(path[n - 1], 8) for path in plates.values() for n in range(1, len(path) + 1)}
-    layout = Layout(rooms, plates, edges, labels)
-    laws = [node.law for node in nodes.values() if node.law] if distributions else []
+    nodes, edges, laws = graph
+    squares = {key: (0.16, 0.16) for key, role in nodes.items() if role == "factor"}
+    rooms = {key: (max(_width(key[-1], 10) * (2 if key in squares else 1) + 0.15, 0.6), 0.46) for key in nodes}
+    layout = Layout(rooms, edges, {key[:n]: _width(key[n - 1], 8) for key in nodes for n in range(1, len(key))})
     left, top, legend, bottom = layout.page
-    right, bottom = (
-        legend + max((_width(law, 9) for law in laws), default=0.0),
-        max(bottom, top + 0.2 * len(laws) + 0.3),
-    )
+    right = legend + max((_width(law, 9) for law in laws), default=0.0)
+    bottom = max(bottom, top + 0.2 * len(laws) + 0.3)
     figure = Figure(figsize=(right - left, bottom - top))
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0), xlim=(left, right), ylim=(bottom, top))
     axes.set_axis_off()
-    axes.text(legend, top + 0.2, "\n".join(laws), fontsize=9, color=_INK, va="top", linespacing=1.5)
+    words = "\n".join(cut(law, _SHOWN) for law in laws)
+    axes.text(legend, top + 0.2, words, fontsize=9, color=_INK, va="top", linespacing=1.5)
     for path, (x0, y0, x1, y1) in layout.boxes.items():
-        box = FancyBboxPatch((x0, y0), x1 - x0, y1 - y0, "round,pad=0,rounding_size=0.08", fill=False, ec=_GREY, lw=0.8)
-        axes.add_patch(box)
-        look = {"fc": "white", "ec": "none", "pad": 0.5}  # an edge that passes behind a label does not cross it out
-        axes.text(x1 - 0.07, y1 - 0.07, cut(path[-1], 32), fontsize=8, color=_GREY, ha="right", va="bottom", bbox=look)
-    for (a, b), points in layout.routes.items():
-        ends = [_border(points[0], points[1], shapes[a]), *points[1:-1], _border(points[-1], points[-2], shapes[b])]
-        axes.add_patch(FancyArrowPatch(path=_rounded(ends), arrowstyle="-|>", mutation_scale=9, color=_INK, lw=0.9))
-    for name, (x, y) in layout.centres.items():
-        _draw_node(axes, name, nodes[name].kind, (x, y), shapes[name])
+        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=_GREY, lw=0.8))
+        words, under = cut(path[-1], _SHOWN), {"fc": "white", "ec": "none", "pad": 0.5}  # no edge crosses out a label
+        axes.text(x1 - 0.07, y1 - 0.07, words, fontsize=8, color=_GREY, ha="right", va="bottom", bbox=under)
+    shapes: dict[Key, Ellipse | Rectangle] = {}
+    for key, (x, y) in layout.centres.items():
+        w, h = (rooms | squares)[key]
+        shapes[key] = Rectangle((x - w / 2, y - h / 2), w, h) if key in squares else Ellipse((x, y), w, h)
+        axes.add_patch(shapes[key]).set(**{"ec": _INK, "lw": 0.9, "zorder": 3, **_LOOKS[nodes[key]][1]})
+        at, side = (x + w, "left") if key in squares else (x, "center")
+        axes.text(at, y, cut(key[-1], _SHOWN), fontsize=10, color=_INK, ha=side, va="center", zorder=4)
+    for (_, child), points in layout.routes.items():
+        axes.plot(*zip(*points[:-1], strict=True), color=_INK, lw=1.0)
+        axes.add_patch(FancyArrowPatch(*points[-2:], patchB=shapes[child], **_ARROW))
     return figure
-
-
-def _draw_node(axes: Any, name: str, role: str, centre: Point, size: Point) -> None:
-    from matplotlib.patches import Ellipse, Rectangle
-
-    (x, y), (w, h) = centre, size
-    if role == "factor":
-        axes.add_patch(Rectangle((x - w / 2, y - h / 2), w, h, fc=_INK, zorder=3))
-        axes.text(x + w, y, cut(name, 32), fontsize=8, color=_INK, va="center", zorder=4)
-        return
-    if role != "param":
-        fill, line = "0.85" if role == "observed" else "white", "--" if role == "deterministic" else "-"
-        axes.add_patch(Ellipse(centre, w, h, fc=fill, ec=_INK, lw=0.9, ls=line, zorder=3))
-    axes.text(x, y, cut(name, 32), fontsize=10, color=_INK, ha="center", va="center", zorder=4)
 
 
 def _width(text: str, points: float) -> float:
     """How wide a line of text is, with some air around it, in inches."""
     from matplotlib.textpath import TextPath
 
-    return float(TextPath((0.0, 0.0), cut(text, 32), size=points).get_extents().width) / 72 + 0.15
-
-
-def _border(centre: Point, towards: Point, size: Point) -> Point:
-    """Where the line from the centre of an ellipse to another point leaves it."""
-    dx, dy = towards[0] - centre[0], towards[1] - centre[1]
-    part = 0.5 / (hypot(dx / size[0], dy / size[1]) or 1.0)
-    return centre[0] + part * dx, centre[1] + part * dy
-
-
-def _rounded(points: list[Point]) -> Any:
-    """The path through these corners, each cut short by a curve."""
-    from matplotlib.path import Path as Curve
-
-    vertices, codes = [points[0]], [Curve.MOVETO]
-    for a, b, c in zip(points, points[1:], points[2:], strict=False):
-        vertices += [_towards(b, a), b, _towards(b, c)]
-        codes += [Curve.LINETO, Curve.CURVE3, Curve.CURVE3]
-    return Curve([*vertices, points[-1]], [*codes, Curve.LINETO])
-
-
-def _towards(a: Point, b: Point) -> Point:
-    part = min(0.3 / (hypot(b[0] - a[0], b[1] - a[1]) or 1.0), 0.5)
-    return a[0] + part * (b[0] - a[0]), a[1] + part * (b[1] - a[1])
+    return float(TextPath((0.0, 0.0), cut(text, _SHOWN), size=points).get_extents().width) / 72 + 0.15

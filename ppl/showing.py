@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ppl.messages import align, cut, dim_names, family, kind, number, shape_of, summary
-from ppl.site import Frame, Site
+from ppl.messages import align, call_text, cut, dims_text, family, frames_text, kind, number, shape_of, summary
+from ppl.site import Site
 
 __all__ = ["SHOWN", "html", "law", "parts", "text"]
 
@@ -34,11 +34,11 @@ def html(sites: Mapping[str, Site]) -> str:
 
 def law(fn: Any) -> str:
     """`Normal(loc=0, scale=[1, 2])`: a distribution with its parameters in short."""
-    base, dims = getattr(fn, "base_dist", None), getattr(fn, "reinterpreted_batch_ndims", None)
-    if base is not None and dims is not None:
-        return f"{law(base)}.to_event({dims})"
-    shown = [f"{name}={summary(value, 3)}" for name, value in parts(fn) if isinstance(value, Tensor)]
-    return cut(f"{family(fn)}({', '.join(shown)})", 120)
+    base = fn
+    while getattr(base, "reinterpreted_batch_ndims", None) is not None:
+        base = base.base_dist
+    shown = (f"{name}={summary(value, 3)}" for name, value in parts(base) if isinstance(value, Tensor))
+    return cut(call_text(fn, ", ".join(shown)), 120)
 
 
 def parts(fn: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -76,12 +76,5 @@ def _short_row(site: Site) -> tuple[str, ...]:
 
 def _long_row(site: Site) -> tuple[str, ...]:
     name, of_kind, _, _, log_prob = _short_row(site)
-    dims = " ".join(owner or "-" for owner in dim_names(site))
-    plates = ", ".join(_plate(frame) for frame in site.cond_indep_stack)
-    fn = law(site.fn) if site.type == "sample" else ""
-    return name, of_kind, fn, plates, dims, str(shape_of(site.value)), summary(site.value), log_prob
-
-
-def _plate(frame: Frame) -> str:
-    of = "" if frame.size == frame.full_size else f" of {frame.full_size}"
-    return f"{frame.name} {frame.size}{of}" + (" in turn" if frame.dim is None else f" (dim {frame.dim})")
+    plates, fn = frames_text(site.cond_indep_stack), law(site.fn) if site.type == "sample" else ""
+    return name, of_kind, fn, plates, dims_text(site), str(shape_of(site.value)), summary(site.value), log_prob

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import reduce
+from itertools import product
 from typing import Any
 
 import torch
@@ -17,7 +19,6 @@ from ppl.site import Site
 __all__ = ["Trace"]
 
 SiteFilter = Callable[[str, Site], bool]
-_RESULTS = ("value", "log_prob", "unscaled_log_prob", "log_prob_sum")
 
 
 class Trace(Mapping[str, Site]):
@@ -93,24 +94,21 @@ class Trace(Mapping[str, Site]):
         Raises:
             ValueError: an observed value has a shape that does not fit its distribution.
         """
-        for name, site in self.nodes.items():
-            if site.type == "sample" and site.log_prob is None and (site_filter is None or site_filter(name, site)):
+        for site in self._sampled(site_filter):
+            if site.log_prob is None:
                 _score(site)
 
     def log_prob_sum(self, site_filter: SiteFilter | None = None) -> Tensor:
         """The log joint density of the sample sites (nats), scaled and masked: a 0-dim tensor."""
         self.compute_log_prob(site_filter)
-        terms = [
-            site.log_prob_sum
-            for name, site in self.nodes.items()
-            if site.type == "sample" and (site_filter is None or site_filter(name, site))
-        ]
-        if not terms:
-            return torch.zeros(())
+        terms = [site.log_prob_sum for site in self._sampled(site_filter)]
         if len({term.device for term in terms}) == 1:
             return torch.stack(terms).sum()  # one kernel for all, where adding them one by one takes as many
-        total: Tensor = sum(terms[1:], start=terms[0])
-        return total
+        return reduce(torch.add, terms, torch.zeros(()))
+
+    def _sampled(self, site_filter: SiteFilter | None) -> list[Site]:
+        sites = [(name, site) for name, site in self.nodes.items() if site.type == "sample"]
+        return [site for name, site in sites if site_filter is None or site_filter(name, site)]
 
     def copy(self) -> Trace:
         """A trace with a shallow copy of every site."""
@@ -119,11 +117,9 @@ class Trace(Mapping[str, Site]):
     def detach(self) -> Trace:
         """A copy whose values and log-probabilities are cut from the autograd graph."""
         new = self.copy()
-        for site in new.nodes.values():
-            for field in _RESULTS:
-                held = getattr(site, field)
-                if isinstance(held, Tensor):
-                    setattr(site, field, held.detach())
+        for site, field in product(new.values(), ("value", "log_prob", "unscaled_log_prob", "log_prob_sum")):
+            if isinstance(site[field], Tensor):
+                site[field] = site[field].detach()
         return new
 
     def format_shapes(self, title: str = "", last_site: str | None = None) -> str:
@@ -199,28 +195,22 @@ def _score(site: Site) -> None:
     """Fill the log-probabilities of one sample site."""
     fn, value, mask, scale = site.fn, site.value, site.mask, site.scale
     try:
-        if site.is_observed:
-            if value.shape != fn.batch_shape + fn.event_shape:
-                check_observed(site)
-            if mask is not None:
-                value = _filled(fn, value, mask)
-        log_prob = site.unscaled_log_prob  # there already if it was computed with the draw
-        if log_prob is None:
-            log_prob = fn.log_prob(value)
+        if site.is_observed and value.shape != fn.batch_shape + fn.event_shape:
+            check_observed(site)
+        if site.is_observed and mask is not None:
+            value = _filled(fn, value, mask)
+        # there already if it was computed with the draw
+        log_prob = fn.log_prob(value) if site.unscaled_log_prob is None else site.unscaled_log_prob
     except Exception as error:
         error.add_note(f"in the log_prob of {describe_site(site)}")
         raise
     site.unscaled_log_prob = log_prob
-    if not (isinstance(scale, float) and scale == 1.0):
+    if isinstance(scale, Tensor) or scale != 1.0:
         log_prob = log_prob * scale
     if mask is not None:
-        log_prob = torch.where(_as_mask(mask, log_prob), log_prob, 0.0)
+        log_prob = torch.where(torch.as_tensor(mask, device=log_prob.device), log_prob, 0.0)
     site.log_prob = log_prob
     site.log_prob_sum = log_prob if log_prob.dim() == 0 else log_prob.sum()
-
-
-def _as_mask(mask: Tensor | bool, like: Tensor) -> Tensor:
-    return mask if isinstance(mask, Tensor) else torch.tensor(mask, device=like.device)
 
 
 def _filled(fn: Any, value: Tensor, mask: Tensor | bool) -> Tensor:
@@ -229,11 +219,7 @@ def _filled(fn: Any, value: Tensor, mask: Tensor | bool) -> Tensor:
     Masking the log-probability alone is not enough: a missing value written as NaN would fail validation,
     and its gradient is 0 * NaN = NaN in the parameters. Guarded by `test_nan_under_the_mask`.
     """
-    if mask is True:
-        return value
-    keep = _as_mask(mask, value)
+    keep = torch.as_tensor(mask, device=value.device)
     keep = keep.reshape(keep.shape + (1,) * len(fn.event_shape))
-    feasible = getattr(fn.support, "feasible", None)  # a distribution of another library may not offer it
-    point = 0.0 if feasible is None else feasible(value)
-    point = torch.as_tensor(point, device=value.device).to(value.dtype)
-    return torch.where(keep, value, point)
+    feasible = getattr(fn.support, "feasible", torch.zeros_like)  # a distribution of another library may not offer it
+    return torch.where(keep, value, torch.as_tensor(feasible(value), device=value.device).to(value.dtype))

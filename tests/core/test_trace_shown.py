@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import pytest
 import torch
 
@@ -81,7 +83,8 @@ def test_html_tells_distribution_plates_and_value() -> None:
     tr.compute_log_prob()
     html = tr._repr_html_()
     assert html.count("<tr>") == len(tr) + 1
-    assert "rows 4 (dim -2), columns 3 of 100 (dim -1)" in html and "rows columns" in html
+    plates = 'plate "rows" (dim -2, size 4), plate "columns" (dim -1, size 3 of 100)'
+    assert escape(plates) in html and "rows columns" in html
     assert "Normal(loc=0, scale=1).to_event(1)" in html and "±" in html
     assert f"{tr['cell'].log_prob_sum.item():.5g}" in html
 
@@ -98,7 +101,7 @@ def test_in_a_loop() -> None:
     with h.trace() as tr:
         for i in plate("steps", 2):
             sample(f"x{i}", dist.Normal(0.0, 1.0))
-    assert "steps 2 in turn" in tr._repr_html_() and tr.dim_names("x0") == ()
+    assert escape('plate "steps" (sequential, size 2)') in tr._repr_html_() and tr.dim_names("x0") == ()
 
 
 def test_summary() -> None:
