@@ -11,13 +11,13 @@ import linecache
 import threading
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
+from traceback import extract_tb
+from typing import Any
 
 __all__ = ["annotate", "site_being_built"]
 
 _PRIMITIVES = frozenset({"sample", "observe"})
 _PARSING = threading.Lock()
-_Span = tuple[int, int, int, int]
 
 
 def annotate(error: BaseException) -> None:
@@ -31,35 +31,21 @@ def annotate(error: BaseException) -> None:
 
 def site_being_built(error: BaseException) -> str | None:
     """`while building the distribution of site "z" (model.py, line 7)`, or None where no such call is found."""
-    steps: list[TracebackType] = []
-    step = error.__traceback__
-    while step is not None:
-        steps.append(step)
-        step = step.tb_next
-    for step in reversed(steps):
-        found = _enclosing(step)
-        if found is not None:
-            name, line = found
-            file = Path(step.tb_frame.f_code.co_filename).name
-            return f"while building the distribution of site {name} ({file}, line {line})"
+    for step in reversed(extract_tb(error.__traceback__)):
+        start, end = (step.lineno, step.colno), (step.end_lineno, step.end_colno)
+        around = [call for call in _primitives("".join(linecache.getlines(step.filename))) if _holds(call, start, end)]
+        if around:
+            call = max(around, key=lambda call: (call.lineno, call.col_offset))  # the innermost starts last
+            name = getattr(call.args[0], "value", None)  # of a literal
+            told = f'"{name}"' if isinstance(name, str) else ast.unparse(call.args[0])
+            return f"while building the distribution of site {told} ({Path(step.filename).name}, line {call.lineno})"
     return None
 
 
-def _enclosing(step: TracebackType) -> tuple[str, int] | None:
-    """The name and line of the primitive among whose arguments this frame stood."""
-    code = step.tb_frame.f_code
-    line, end_line, column, end_column = list(code.co_positions())[step.tb_lasti // 2]
-    source = "".join(linecache.getlines(code.co_filename, step.tb_frame.f_globals))
-    if not source or line is None or end_line is None or column is None or end_column is None:
-        return None
-    here = (line, column, end_line, end_column)
-    calls = [call for call in _primitives(source) if _inside(here, _span(call))]
-    if not calls:
-        return None
-    call = max(calls, key=lambda node: _span(node)[:2])  # the innermost starts last
-    name = call.args[0]
-    given = name.value if isinstance(name, ast.Constant) else None
-    return (f'"{given}"' if isinstance(given, str) else ast.unparse(name)), call.lineno
+def _holds(call: Any, start: Any, end: Any) -> bool:
+    """Strictly: an error of the primitive itself is annotated where it is raised."""
+    own = (call.lineno, call.col_offset), (call.end_lineno, call.end_col_offset)
+    return None not in start + end and own[0] <= start and end <= own[1] and own != (start, end)
 
 
 @lru_cache(maxsize=32)
@@ -74,18 +60,8 @@ def _primitives(source: str) -> tuple[ast.Call, ...]:
             tree = ast.parse(source)
     except (SyntaxError, ValueError, SystemError, RecursionError):
         return ()
-    return tuple(node for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_primitive(node))
+    return tuple(node for node in ast.walk(tree) if isinstance(node, ast.Call) and _called(node) in _PRIMITIVES)
 
 
-def _is_primitive(call: ast.Call) -> bool:
-    called = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    return called in _PRIMITIVES and bool(call.args)
-
-
-def _span(node: ast.expr) -> _Span:
-    return node.lineno, node.col_offset, node.end_lineno or node.lineno, node.end_col_offset or node.col_offset
-
-
-def _inside(inner: _Span, outer: _Span) -> bool:
-    """Strictly inside: an error of the primitive itself is annotated where it is raised."""
-    return outer[:2] <= inner[:2] and inner[2:] <= outer[2:] and inner != outer
+def _called(call: ast.Call) -> str | None:
+    return getattr(call.func, "attr", getattr(call.func, "id", None)) if call.args else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -40,30 +41,17 @@ def check_observed(site: Site) -> None:
     """
     batch, event, shape = tuple(site.fn.batch_shape), tuple(site.fn.event_shape), shape_of(site.value)
     full = batch + event
-    if shape[len(shape) - len(event) :] == event if len(shape) >= len(event) else False:
-        try:
-            wide = tuple(broadcast_shapes([torch.Size(full), torch.Size(shape)]))
-        except ValueError:
-            wide = ()
-        if wide in (full, shape):
+    fits = shape[len(shape) - len(event) :] == event and len(shape) >= len(event)
+    with suppress(ValueError):
+        if fits and tuple(broadcast_shapes([torch.Size(full), torch.Size(shape)])) in (full, shape):
             return
     message = f'site "{site.name}": the observed value has shape {shape} but {family(site.fn)} has shape {full}'
     message += f" (batch {batch}, event {event})" if event else ""
     message += f" inside {frames_text(site.cond_indep_stack)}" if site.cond_indep_stack else ""
-    raise ValueError(f"{message}. {_observed_fix(site, batch, event, shape)}")
-
-
-def _observed_fix(site: Site, batch: tuple[int, ...], event: tuple[int, ...], shape: tuple[int, ...]) -> str:
-    full, size = batch + event, site.value.numel()
-    if size == _count(full):
-        return f"Try obs=value.reshape({full})."
-    if event and len(shape) >= len(event) and shape[len(shape) - len(event) :] != event:
-        return f"Try a value whose last dimensions are {event}."
-    return f"Try a value of shape {full}, or parameters of the shape {shape}."
-
-
-def _count(shape: Sequence[int]) -> int:
-    return torch.Size(shape).numel()
+    if site.value.numel() == torch.Size(full).numel():
+        raise ValueError(f"{message}. Try obs=value.reshape({full}).")
+    better = f"of shape {full}, or parameters of the shape {shape}" if fits else f"whose last dimensions are {event}"
+    raise ValueError(f"{message}. Try a value {better}.")
 
 
 def check_shapes(trace: Mapping[str, Site]) -> None:
@@ -84,7 +72,8 @@ def check_shapes(trace: Mapping[str, Site]) -> None:
 
 
 def _check_site(site: Site) -> None:
-    shape = _log_prob_shape(site)
+    known = [log_prob for log_prob in (site.log_prob, site.unscaled_log_prob) if log_prob is not None]
+    shape = shape_of(known[0]) if known else _own_shape(site)  # the first is also as wide as the mask and the scale
     frames = {frame.dim: frame for frame in site.cond_indep_stack if frame.dim is not None}
     for dim, size in enumerate(shape, start=-len(shape)):
         frame = frames.get(dim)
@@ -97,27 +86,21 @@ def _check_site(site: Site) -> None:
             )
 
 
-def _log_prob_shape(site: Site) -> tuple[int, ...]:
-    for known in (site.log_prob, site.unscaled_log_prob):  # the first is also as wide as the mask and the scale
-        if known is not None:
-            return shape_of(known)
-    return _own_shape(site)
-
-
 def _own_shape(site: Site) -> tuple[int, ...]:
     """The batch shape of the distribution and the value, whatever the mask and the scale."""
     event, shape = len(site.fn.event_shape), shape_of(site.value)
     return tuple(broadcast_shapes([site.fn.batch_shape, torch.Size(shape[: len(shape) - event])]))
 
 
+def _size(shape: Sequence[int], dim: int) -> int:
+    return shape[dim] if len(shape) >= -dim else 1
+
+
 def _weight_too_wide(site: Site, frames: Mapping[int, Frame], dim: int) -> str | None:
     """The message where it is the mask or the scale that brought the dimension, and counts the site several times."""
     own = _own_shape(site)
-    if len(own) >= -dim and own[dim] > 1:
-        return None
-    for what, weight in (("mask", site.mask), ("scale", site.scale)):
-        shape = shape_of(weight)
-        if len(shape) >= -dim and shape[dim] > 1:
+    for what, shape in (("mask", shape_of(site.mask)), ("scale", shape_of(site.scale))):
+        if _size(shape, dim) > 1 == _size(own, dim):
             inside = frames_text(tuple(frames.values())) or "no plate"
             return (
                 f'site "{site.name}": the {what} has shape {shape} but the site has batch shape {own} inside {inside}, '
@@ -130,8 +113,7 @@ def _weight_too_wide(site: Site, frames: Mapping[int, Frame], dim: int) -> str |
 def _unclaimed(site: Site, shape: tuple[int, ...], frames: Mapping[int, Frame]) -> str:
     plates = tuple(frames[dim].size if dim in frames else 1 for dim in range(min(frames, default=0), 0))
     event = next((k for k in range(1, len(shape) + 1) if _fits(shape[: len(shape) - k], frames)), len(shape))
-    narrow = len(site.fn.batch_shape) < event
-    expand = f".expand({list(shape[len(shape) - event :])})" if narrow else ""
+    expand = f".expand({list(shape[len(shape) - event :])})" if len(site.fn.batch_shape) < event else ""
     what = "the last dimension" if event == 1 else f"the last {event} dimensions"
     free = next(dim for dim in range(-1, -len(shape) - 1, -1) if dim not in frames and shape[dim] > 1)
     better = f'make {what} part of the event:  sample("{site.name}", {call_text(site.fn)}{expand}.to_event({event})).'

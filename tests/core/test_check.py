@@ -261,12 +261,12 @@ def test_the_report_names_the_estimator_that_inference_uses() -> None:
     report = check(sites, sites)
     assert report.estimators == {
         "a": "pathwise",
-        "b": 'score, baseline "decaying_average"',
+        "b": "score, with a baseline",
         "c": "score, with a baseline",
         "d": "score",
     }
     for name, told in report.estimators.items():
-        assert report.guide is not None and told.startswith(estimator_of(report.guide[name]))
+        assert told.startswith(estimator_of(report.guide[name]))
     text = repr(report)
     assert text.startswith("check: 1 finding\nguide:\n") and "model:\n" in text and "estimators:\n" in text
     assert report.model.format_shapes() in text
