@@ -13,7 +13,7 @@ from torch.nn.functional import one_hot
 import ppl_dist as dist
 from ppl.messages import call_text, family, frames_text, listed, shape_of
 from ppl.provenance import provenance, track
-from ppl.runtime import Site, current
+from ppl.runtime import Handler, Site, enclosing
 from ppl_dist.samplers import draw
 from ppl_dist.shapes import broadcast_shapes
 
@@ -79,8 +79,8 @@ class collapse(track):
     same: dict[int, tuple[Tensor, int, str]]  # by id, the tensors that hold the value of one, with their versions
 
     def begin(self) -> Self:
-        stack = current()
-        if stack and (around := [frame for frame in stack.frames if frame.dim is not None]):
+        frames = [handler.frame for handler in enclosing(Handler) if handler.frame is not None]
+        if around := [frame for frame in frames if frame.dim is not None]:
             raise ValueError(
                 f"collapse: expected no plate around it, got {frames_text(around)}. Try opening it inside."
             )
@@ -89,8 +89,6 @@ class collapse(track):
         return run
 
     def process(self, site: Site) -> None:
-        if site.type not in ("sample", "deterministic"):
-            return
         fn = site.fn if site.type == "sample" else None
         if names := (self.read | provenance((fn, site.scale, site.mask, site.value))) & self.latents.keys():
             latent = self.latents[min(names)]
@@ -150,14 +148,12 @@ class _Predictive(dist.Distribution):
     has the batch shape of z, where that of a draw may be wider.
     """
 
+    support = None  # it depends on the instance here, and so does whether a draw is pathwise
+
     def __init__(self, latent: Site, fn: Any) -> None:
         super().__init__(fn.batch_shape, fn.event_shape)
         self.latent, self.fn, self.prior = latent, fn, latent.infer["posterior"]
-        self.has_rsample = fn.has_rsample  # type: ignore[misc]  # it depends on the instance here
-
-    @property
-    def support(self) -> Any:
-        return self.fn.support
+        self.support, self.has_rsample = fn.support, fn.has_rsample  # type: ignore[misc]  # of the class elsewhere
 
     def rsample(self, sample_shape: Any = (), *, generator: torch.Generator | None = None) -> Tensor:
         if sample_shape:  # draws of their own have a parameter of their own each
