@@ -130,11 +130,10 @@ class collapse(track):
     def _misuse(self, site: Site, latent: Site, names: frozenset[str]) -> str:
         """What the site has of collapsed ones, where it is not a single one, as it is, as the right parameter alone."""
         key = _PRIORS[type(latent.fn)][0] if (type(latent.fn), type(site.fn)) in _STATISTICS else ""
-        parameters = getattr(site.fn, "__dict__", {})
-        used = [name for name, value in parameters.items() if provenance(value) & names]
+        used = [name for name, value in getattr(site.fn, "__dict__", {}).items() if provenance(value) & names]
         if latent.name in self.read:
             return "a decision after a look at it"
-        if used and (used != [key] or self._held(parameters[key]) != latent.name):
+        if used and (used != [key] or self._held(vars(site.fn)[key]) != latent.name):
             return f"it or an expression of it in {listed(used)} of {family(site.fn)}"
         if not used or provenance((site.scale, site.mask, site.value)) & names:
             return f"it in the value, the mask or the scale of a {site.type} site"

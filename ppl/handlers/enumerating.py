@@ -165,6 +165,5 @@ def _spread(site: Site, dim: int, now: Steps) -> Tensor:
         better = 'Try infer={"enumerate": "parallel", "num_samples": 10}.'
         raise NotImplementedError(f'enum: site "{site.name}": {family(fn)} has no enumerate_support. {better}')
     expand = site.infer.get("expand", False)
-    values = fn.enumerate_support(expand=expand) if n is None else draw(fn, torch.Size((n,)), site.generator)
-    wide: Tensor = values.reshape(values.shape[:1] + (1,) * (-dim - len(batch)) + values.shape[1:])
-    return wide.transpose(0, dim - event)[0]
+    values: Tensor = fn.enumerate_support(expand=expand) if n is None else draw(fn, torch.Size((n,)), site.generator)
+    return values.reshape(values.shape[:1] + (1,) * (-dim - len(batch)) + values.shape[1:]).transpose(0, dim - event)[0]

@@ -188,28 +188,29 @@ class lift(_Fixing):
             return
         prior = value(site) if callable(value) and not hasattr(value, "log_prob") else value
         refuse(site.name, prior)
-        event_dim = (site.kwargs or {}).get("event_dim")
-        site.fn = _fitted(site.name, prior, _shape(site, event_dim), event_dim)
+        site.fn = _fitted(site.name, prior, *_shape(site))
         site.type, site.args, site.kwargs = "sample", (), None
 
 
-def _shape(site: Site, event_dim: int | None) -> tuple[int, ...]:
-    """The shape of a parameter, found without registering it.
+def _shape(site: Site) -> tuple[tuple[int, ...], int]:
+    """The shape of a parameter, found without registering it, and how many of its dimensions belong to the event.
 
     One with an entry per index of a subsampled plate is drawn for the minibatch alone, and counts for the whole.
     """
     init = site.args[0] if site.args[0] is not None else get_param_store()[site.name]
     shape = list(torch.as_tensor(init() if callable(init) else init).shape)
+    given = (site.kwargs or {}).get("event_dim")
+    event_dim: int = len(shape) if given is None else given
     for frame in site.cond_indep_stack:
-        if event_dim is None or frame.dim is None or len(shape) < event_dim - frame.dim:
+        if frame.dim is None or len(shape) < event_dim - frame.dim:
             continue
         if shape[frame.dim - event_dim] == frame.full_size != frame.size:
             shape[frame.dim - event_dim] = frame.size
             site.scale = site.scale * frame.full_size / max(frame.size, 1)
-    return tuple(shape)
+    return tuple(shape), event_dim
 
 
-def _fitted(name: str, prior: Any, shape: tuple[int, ...], event_dim: int | None) -> Any:
+def _fitted(name: str, prior: Any, shape: tuple[int, ...], event_dim: int) -> Any:
     """The prior over values of `shape`."""
     batch, event = tuple(prior.batch_shape), tuple(prior.event_shape)
     cut = len(shape) - len(event)
@@ -219,9 +220,8 @@ def _fitted(name: str, prior: Any, shape: tuple[int, ...], event_dim: int | None
             f'lift: param "{name}" has shape {shape} but its prior {family(prior)} has shape {batch + event} '
             f'(batch {batch}, event {event}). Try prior={{"{name}": Normal(0.0, 1.0).expand({list(shape)})}}.'
         )
-    n = cut if event_dim is None else event_dim - len(event)
     wide = prior if batch == shape[:cut] else prior.expand(torch.Size(shape[:cut]))
-    return Independent(wide, n) if n > 0 else wide
+    return Independent(wide, event_dim - len(event)) if event_dim > len(event) else wide
 
 
 def random_module(name: str, nn_module: nn.Module, prior: Any) -> Callable[[], nn.Module]:

@@ -53,15 +53,12 @@ class block(Handler):
         self._hide_rest = expose is not None or expose_types is not None or (hide is None and hide_types is None)
 
     def process(self, site: Site) -> None:
-        site.stop = self.hides(site)
-
-    def hides(self, site: Site) -> bool:
-        """Whether this handler hides `site`."""
-        if self._hide_fn is not None:
-            return bool(self._hide_fn(site))
-        if self._expose_fn is not None:
-            return not self._expose_fn(site)
         kind = "observe" if site.type == "sample" and site.is_observed else site.type
-        if site.name in self._hidden[0] or kind in self._hidden[1]:
-            return True
-        return self._hide_rest and site.name not in self._shown[0] and kind not in self._shown[1]
+        if self._hide_fn is not None:
+            site.stop = bool(self._hide_fn(site))
+        elif self._expose_fn is not None:
+            site.stop = not self._expose_fn(site)
+        else:
+            hidden = site.name in self._hidden[0] or kind in self._hidden[1]
+            shown = site.name in self._shown[0] or kind in self._shown[1]
+            site.stop = hidden or (self._hide_rest and not shown)
