@@ -23,18 +23,17 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ppl.runtime import Handler, Site, current
+from ppl.runtime import Handler, Site, enclosing
 
 __all__ = ["parents", "provenance", "track", "untracked"]
 
 _NONE: frozenset[str] = frozenset()
 _WRITES = re.compile(r"(?!__)\w+_|__(i\w+|set|setitem)__")  # functions that change their first argument
 _SHAPED = re.compile(r"_?unique\w*|nonzero|argwhere|bincount|arange|zeros|ones|empty|one_hot|backward")  # by values
-_METADATA = re.compile(  # functions that give no tensor and tell nothing about the values in one
-    r"__(get|len|hash|repr|dir)__|is_(?!nonzero)\w+|n?dim|ndimension|\w+_dim|size|stride|numel|nelement|element_size"
-    r"|type|get_device|data_ptr|storage_offset|can_cast|result_type|has_names|register_\w*hook"
-)
-_LOOKS = ("ppl_dist.validation", "ppl_dist.values", "ppl_dist.constraints", "torch.distributions.distribution")
+# functions that give no tensor and tell nothing about the values in one
+_METADATA = re.compile(r"__(get|len|hash|repr|dir)__|is_(?!nonzero)\w+|\w*dim|size|stride|n(umel|element)|type|\w*hook")
+# modules that read for whoever calls them; the rest of these packages looks at values for ends of its own
+_AGENTS = re.compile(r"torch\.(?!distributions\.distribution)|ppl_dist\.(?!val|constraints)|ppl\.provenance")
 
 
 def provenance(value: Any) -> frozenset[str]:
@@ -109,8 +108,7 @@ class track(Handler, TorchFunctionMode):
     def finish(self, site: Site) -> None:
         if site.type in ("plate", "subsample"):
             return
-        drawn = site.type != "deterministic" and not site.is_observed
-        given = _NONE if drawn else provenance(site.value)
+        given = provenance(site.value) if site.is_observed or site.type == "deterministic" else _NONE
         site.infer = {**site.infer, "_given": given | self.read}
         names = given | {site.name}
         self.seen |= names
@@ -122,45 +120,40 @@ class track(Handler, TorchFunctionMode):
 
     def watch(self, name: str, args: Any, kwargs: Any, result: Any, read: frozenset[str]) -> None:
         """Called after every operation of the run, with the names of what the model learns from it."""
-        inside = torch._C._functorch.maybe_current_level() != self.level
-        self.read |= self.seen if inside else read
+        self.read |= read if torch._C._functorch.maybe_current_level() == self.level else self.seen
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result, read = _followed(func, args, kwargs or {})
-        read = read if read and _by_the_model() else _NONE
-        node = current()
-        while node is not None:  # the runs of this context; torch calls whichever was entered last in this thread
-            if isinstance(node.handler, track):
-                node.handler.watch(func.__name__, args, kwargs or {}, result, read)
-            node = node.parent
-        return result
+        return _followed(func, args, kwargs or {})
 
 
 class _Tagged(Tensor):
-    """A tensor that carries names."""
-
-    carried = _NONE
+    """A tensor whose names go on to what is computed from it outside of `track` too."""
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return _followed(func, args, kwargs or {})[0]
+        return _followed(func, args, kwargs or {})
 
 
-def _followed(func: Any, args: Any, kwargs: Any) -> tuple[Any, frozenset[str]]:
-    """The result of an operation, with the names of all that went in; and the names of what Python learns from it."""
-    inputs = list(_tensors((args, kwargs)))
-    names = provenance(inputs)
-    plain = func.__name__ in ("__repr__", "__format__", "__deepcopy__")  # these do other things to subclasses
+def _followed(func: Any, args: Any, kwargs: Any) -> Any:
+    """The result of an operation, with the names of all that went in; the runs around learn of it.
+
+    Torch calls whichever mode was entered last in this thread; the runs are those of this context.
+    """
+    name, inputs = func.__name__, list(_tensors((args, kwargs)))
+    plain = name in ("__repr__", "__format__", "__deepcopy__")  # these do other things to subclasses
     with torch._C.DisableTorchFunctionSubclass():  # modes further out see the operation too
         result = func(untracked(args[0]), *args[1:]) if plain else func(*args, **kwargs)
-    if not names:
-        return result, names
     with torch._C.DisableTorchFunction():
-        target = args[:1] if _WRITES.fullmatch(func.__name__) else ()
-        for tensor in _tensors((target, kwargs.get("out"))):
-            if not names <= _names(tensor):
-                tensor.untyped_storage().carried = names | _names(tensor)  # type: ignore[attr-defined]  # it is ours
-        return _tag(result, names, inputs), provenance(_read(func.__name__, args, kwargs, result))
+        names, read = provenance(inputs), _NONE
+        if names:
+            for tensor in _tensors((args[:1] if _WRITES.fullmatch(name) else (), kwargs.get("out"))):
+                if not names <= _names(tensor):
+                    tensor.untyped_storage().carried = names | _names(tensor)
+            _tag(result, names, inputs)
+            read = provenance(_read(name, args, kwargs, result))
+        for run in enclosing(track):
+            run.watch(name, args, kwargs, result, read if read and _by_the_model() else _NONE)
+    return result
 
 
 def _read(name: str, args: Any, kwargs: Any, result: Any) -> Any:
@@ -176,22 +169,17 @@ def _read(name: str, args: Any, kwargs: Any, result: Any) -> Any:
 
 def _by_the_model() -> bool:
     """Whether who reads is the model, and not a check of a distribution or a handler."""
-    frame: Any = sys._getframe(2)
-    while (name := frame.f_globals.get("__name__", "")).startswith(("torch.", "ppl_dist.", __name__)):
-        if name.startswith(_LOOKS):
-            return False
+    frame: Any = sys._getframe()
+    while _AGENTS.match(name := frame.f_globals.get("__name__", "")):
         frame = frame.f_back
-    return not name.startswith("ppl.")
+    return not name.startswith(("torch.", "ppl_dist.", "ppl."))
 
 
-def _names(tensor: Tensor) -> frozenset[str]:
+def _names(tensor: Any) -> frozenset[str]:
     """The names a tensor carries, and those that were written into its memory."""
-    own = tensor.carried if isinstance(tensor, _Tagged) else _NONE
-    try:
-        shared: frozenset[str] = getattr(tensor.untyped_storage(), "carried", _NONE)
-    except NotImplementedError:  # a sparse tensor, or one inside a transformation
-        shared = _NONE
-    return own | shared
+    memory = tensor.untyped_storage() if torch._C._has_storage(tensor) else None  # none inside a transformation
+    names: frozenset[str] = getattr(tensor, "carried", _NONE) | getattr(memory, "carried", _NONE)
+    return names
 
 
 def _tag(value: Any, names: frozenset[str], inputs: Iterable[Tensor] = ()) -> Any:
@@ -203,12 +191,11 @@ def _tag(value: Any, names: frozenset[str], inputs: Iterable[Tensor] = ()) -> An
         if not any(tensor is known for known in inputs):
             if type(tensor) is Tensor:
                 tensor.__class__ = _Tagged
-            holder: Any = tensor if isinstance(tensor, _Tagged) else tensor.untyped_storage()
-            holder.carried = names | _names(tensor)
+            tensor.carried = names | _names(tensor)
     return value
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def _tensors(value: Any) -> Iterator[Any]:
     """The tensors in a value, at any depth."""
     seen, todo = set[int](), [value]
     while todo:

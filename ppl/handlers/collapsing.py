@@ -8,47 +8,38 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 import ppl_dist as dist
 from ppl.messages import call_text, family, frames_text, listed, shape_of
 from ppl.provenance import provenance, track
-from ppl.runtime import Site, current
+from ppl.runtime import Handler, Site, enclosing
 from ppl_dist.samplers import draw
 from ppl_dist.shapes import broadcast_shapes
 
 __all__ = ["collapse"]
 
-_Statistics = Callable[[Any, Tensor], tuple[Tensor, ...]]
-
-
-def _normal(weighted: Tensor, precision: Tensor) -> dist.Normal:
-    return dist.Normal(weighted / precision, precision.rsqrt())
-
-
-def _one_hot(d: Any, x: Tensor) -> tuple[Tensor]:
-    return ((x.unsqueeze(-1) == torch.arange(d.probs.shape[-1], device=x.device)).to(d.probs.dtype),)
-
-
-# the numbers of a prior to which an observation adds its statistics, and the distribution with other such numbers
-_PRIORS: dict[type, tuple[Callable[[Any], tuple[Tensor, ...]], Callable[..., Any]]] = {
-    dist.Beta: (lambda d: (d.concentration1, d.concentration0), dist.Beta),
-    dist.Gamma: (lambda d: (d.concentration, d.rate), dist.Gamma),
-    dist.Dirichlet: (lambda d: (d.concentration,), dist.Dirichlet),
-    dist.Normal: (lambda d: (d.loc / d.scale**2, d.scale**-2), _normal),
+# the parameter of a likelihood that a prior is conjugate to, the numbers of the prior to which an observation adds its
+# statistics, and the distribution with other such numbers
+_PRIORS: dict[type, tuple[str, Callable[[Any], tuple[Tensor, ...]], Callable[..., Any]]] = {
+    dist.Beta: ("probs", lambda d: (d.concentration1, d.concentration0), dist.Beta),
+    dist.Gamma: ("rate", lambda d: (d.concentration, d.rate), dist.Gamma),
+    dist.Dirichlet: ("probs", lambda d: (d.concentration,), dist.Dirichlet),
+    dist.Normal: ("loc", lambda d: (d.loc / d.scale**2, d.scale**-2), lambda w, p: dist.Normal(w / p, p.rsqrt())),
 }
-# the parameter of a likelihood that the prior is conjugate to, and the statistics of an observation
-_PAIRS: dict[tuple[type, type], tuple[str, _Statistics]] = {
-    (dist.Beta, dist.Bernoulli): ("probs", lambda d, x: (x, 1 - x)),
-    (dist.Beta, dist.Binomial): ("probs", lambda d, x: (x, d.total_count - x)),
-    (dist.Beta, dist.Geometric): ("probs", lambda d, x: (torch.ones_like(x), x)),
-    (dist.Beta, dist.NegativeBinomial): ("probs", lambda d, x: (x, d.total_count)),
-    (dist.Gamma, dist.Poisson): ("rate", lambda d, x: (x, torch.ones_like(x))),
-    (dist.Gamma, dist.Exponential): ("rate", lambda d, x: (torch.ones_like(x), x)),
-    (dist.Gamma, dist.Gamma): ("rate", lambda d, x: (d.concentration, x)),
-    (dist.Dirichlet, dist.Categorical): ("probs", _one_hot),
-    (dist.Dirichlet, dist.OneHotCategorical): ("probs", lambda d, x: (x,)),
-    (dist.Dirichlet, dist.Multinomial): ("probs", lambda d, x: (x,)),
-    (dist.Normal, dist.Normal): ("loc", lambda d, x: (x / d.scale**2, d.scale**-2)),
+# by prior and likelihood, the statistics of an observation
+_STATISTICS: dict[tuple[type, type], Callable[[Any, Tensor], tuple[Tensor, ...]]] = {
+    (dist.Beta, dist.Bernoulli): lambda d, x: (x, 1 - x),
+    (dist.Beta, dist.Binomial): lambda d, x: (x, d.total_count - x),
+    (dist.Beta, dist.Geometric): lambda d, x: (torch.ones_like(x), x),
+    (dist.Beta, dist.NegativeBinomial): lambda d, x: (x, d.total_count),
+    (dist.Gamma, dist.Poisson): lambda d, x: (x, torch.ones_like(x)),
+    (dist.Gamma, dist.Exponential): lambda d, x: (torch.ones_like(x), x),
+    (dist.Gamma, dist.Gamma): lambda d, x: (d.concentration, x),
+    (dist.Dirichlet, dist.Categorical): lambda d, x: (one_hot(x.long(), d.probs.shape[-1]),),
+    (dist.Dirichlet, dist.OneHotCategorical): lambda d, x: (x,),
+    (dist.Dirichlet, dist.Multinomial): lambda d, x: (x,),
+    (dist.Normal, dist.Normal): lambda d, x: (x / d.scale**2, d.scale**-2),
 }
 
 
@@ -88,22 +79,22 @@ class collapse(track):
     same: dict[int, tuple[Tensor, int, str]]  # by id, the tensors that hold the value of one, with their versions
 
     def begin(self) -> Self:
-        stack = current()
-        around = frames_text([frame for frame in stack.frames if frame.dim is not None]) if stack else ""
-        if around:
-            raise ValueError(f"collapse: expected no plate around it, got {around}. Try opening the plate inside.")
+        frames = [handler.frame for handler in enclosing(Handler) if handler.frame is not None]
+        if around := [frame for frame in frames if frame.dim is not None]:
+            raise ValueError(
+                f"collapse: expected no plate around it, got {frames_text(around)}. Try opening it inside."
+            )
         run = super().begin()
         run.latents, run.same = {}, {}
         return run
 
     def process(self, site: Site) -> None:
-        if site.type not in ("sample", "deterministic"):
-            return
         fn = site.fn if site.type == "sample" else None
-        names = (self.read | provenance((fn, site.scale, site.mask, site.value))) & self.latents.keys()
-        if names:
-            self._check(site, names)
-            site.fn = _Predictive(self.latents[min(names)], fn)
+        if names := (self.read | provenance((fn, site.scale, site.mask, site.value))) & self.latents.keys():
+            latent = self.latents[min(names)]
+            if misuse := self._misuse(site, latent, names):
+                raise ValueError(_refusal(site, latent, misuse))
+            site.fn = _Predictive(latent, fn)
         elif type(fn) in _PRIORS and site.value is None and _counts_once(site) and site.infer.get("collapse", True):
             site.type, self.latents[site.name] = "deterministic", site
 
@@ -119,41 +110,34 @@ class collapse(track):
 
     def watch(self, name: str, args: Any, kwargs: Any, result: Any, read: frozenset[str]) -> None:
         super().watch(name, args, kwargs, result, read)
-        held = self._held(args[0]) if args else None
-        if held in self.latents and name in ("expand", "broadcast_to"):
-            self._hold(result, held)
-        elif held in self.latents and type(self.latents[held].fn) is dist.Dirichlet:  # families normalise shares
-            total = f"the sum of {held}"
-            if name == "sum" and (args[1:], kwargs) == ((-1,), {"keepdim": True}):
-                self._hold(result, total)
-            elif name == "div" and self._held(args[1]) == total:
-                self._hold(result, held)
+        latent = self.latents.get(self._held(args[0])) if args else None
+        if latent is None:
+            return
+        total = f"the sum of {latent.name}"  # families normalise shares
+        if name in ("expand", "broadcast_to") or (name == "div" and self._held(args[1]) == total):
+            self._hold(result, latent.name)
+        elif type(latent.fn) is dist.Dirichlet and (name, args[1:], kwargs) == ("sum", (-1,), {"keepdim": True}):
+            self._hold(result, total)
 
     def _hold(self, value: Tensor, name: str) -> None:
         self.same[id(value)] = value, value._version, name
 
-    def _held(self, value: Any) -> str | None:
+    def _held(self, value: Any) -> str:
         """The name of what this tensor holds, unchanged: a collapsed site, repeated along plates perhaps."""
         tensor, version, name = self.same.get(id(value), (None, 0, ""))
-        return name if tensor is not None and tensor._version == version else None
+        return name if tensor is not None and tensor._version == version else ""
 
-    def _check(self, site: Site, names: frozenset[str]) -> None:
-        """Raise unless the site has one collapsed site, as it is, as the right parameter and nowhere else."""
-        latent = self.latents[min(names)]
-        key, _ = _PAIRS.get((type(latent.fn), type(site.fn)), ("", None))
-        parameters = getattr(site.fn, "__dict__", {})
-        used = [name for name, value in parameters.items() if provenance(value) & names]
+    def _misuse(self, site: Site, latent: Site, names: frozenset[str]) -> str:
+        """What the site has of collapsed ones, where it is not a single one, as it is, as the right parameter alone."""
+        key = _PRIORS[type(latent.fn)][0] if (type(latent.fn), type(site.fn)) in _STATISTICS else ""
+        used = [name for name, value in getattr(site.fn, "__dict__", {}).items() if provenance(value) & names]
         if latent.name in self.read:
-            got = "a decision after a look at it"
-        elif used and (used != [key] or self._held(parameters[key]) != latent.name):
-            got = f"it or an expression of it in {listed(used)} of {family(site.fn)}"
-        elif not used or provenance((site.scale, site.mask, site.value)) & names:
-            got = f"it in the value, the mask or the scale of a {site.type} site"
-        elif not _counts_once(site):
-            got = "one below a mask or a scale"
-        else:
-            return
-        raise ValueError(_refusal(site, latent, got))
+            return "a decision after a look at it"
+        if used and (used != [key] or self._held(vars(site.fn)[key]) != latent.name):
+            return f"it or an expression of it in {listed(used)} of {family(site.fn)}"
+        if not used or provenance((site.scale, site.mask, site.value)) & names:
+            return f"it in the value, the mask or the scale of a {site.type} site"
+        return "" if _counts_once(site) else "one below a mask or a scale"
 
 
 class _Predictive(dist.Distribution):
@@ -163,15 +147,12 @@ class _Predictive(dist.Distribution):
     has the batch shape of z, where that of a draw may be wider.
     """
 
+    support = None  # it depends on the instance here, and so does whether a draw is pathwise
+
     def __init__(self, latent: Site, fn: Any) -> None:
         super().__init__(fn.batch_shape, fn.event_shape)
         self.latent, self.fn, self.prior = latent, fn, latent.infer["posterior"]
-        self.parameter, self.statistics = _PAIRS[type(self.prior), type(fn)]
-        self.has_rsample = fn.has_rsample  # type: ignore[misc]  # it depends on the instance here
-
-    @property
-    def support(self) -> Any:
-        return self.fn.support
+        self.support, self.has_rsample = fn.support, fn.has_rsample  # type: ignore[misc]  # of the class elsewhere
 
     def rsample(self, sample_shape: Any = (), *, generator: torch.Generator | None = None) -> Tensor:
         if sample_shape:  # draws of their own have a parameter of their own each
@@ -187,8 +168,8 @@ class _Predictive(dist.Distribution):
 
     def posterior(self, value: Tensor) -> Any:
         """The law of the parameter given that this value was drawn."""
-        numbers, build = _PRIORS[type(self.prior)]
-        pairs = zip(numbers(self.prior), self.statistics(self.fn, value), strict=True)
+        _, numbers, build = _PRIORS[type(self.prior)]
+        pairs = zip(numbers(self.prior), _STATISTICS[type(self.prior), type(self.fn)](self.fn, value), strict=True)
         return build(*(old + self._total(added, value, old.shape) for old, added in pairs))
 
     def _total(self, terms: Tensor, value: Tensor, shape: torch.Size) -> Tensor:
@@ -198,8 +179,8 @@ class _Predictive(dist.Distribution):
         return terms.expand(batch + terms.shape[terms.dim() - events :]).sum_to_size(shape)
 
     def _given(self, z: Tensor) -> Any:
-        fn = copy.copy(self.fn)
-        fn.__dict__[self.parameter] = z.expand(fn.__dict__[self.parameter].shape)
+        fn, key = copy.copy(self.fn), _PRIORS[type(self.prior)][0]
+        vars(fn)[key] = z.expand(vars(fn)[key].shape)
         return fn
 
 
@@ -208,10 +189,9 @@ def _counts_once(site: Site) -> bool:
 
 
 def _refusal(site: Site, latent: Site, got: str) -> str:
-    fits = " or ".join(
-        f"`{key}` of {fn.__name__}" for (prior, fn), (key, _) in _PAIRS.items() if prior is type(latent.fn)
-    )
+    prior, name = type(latent.fn), latent.name
+    fits = " or ".join(f"`{_PRIORS[prior][0]}` of {fn.__name__}" for other, fn in _STATISTICS if other is prior)
     return (
-        f'site "{site.name}": collapse needs "{latent.name}" as it is as {fits}, in sites that count once; got {got}. '
-        f'Try leaving it:  sample("{latent.name}", {call_text(latent.fn)}, infer={{"collapse": False}}).'
+        f'site "{site.name}": collapse needs "{name}" as it is as {fits}, in sites that count once; got {got}. '
+        f'Try leaving it:  sample("{name}", {call_text(latent.fn)}, infer={{"collapse": False}}).'
     )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from itertools import chain, count
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from ppl.messages import family
-from ppl.runtime import Handler, Site, current, enclosing, pop, push
+from ppl.runtime import Handler, Site, enclosing, pop, push
 from ppl_dist.samplers import draw
 
 __all__ = ["enum", "markov"]
@@ -47,10 +47,9 @@ class markov(Handler):
         self.history, self.keep, self.context = history, keep, self
 
     def begin(self) -> Self:
-        before = _steps().get(self)
-        step = copy.copy(self)
-        step.context, step.depth = self, 0 if before is None else before.depth + 1
-        step.window = (object(), *(() if before is None else before.window))[: self.history + 1]
+        before, step = _steps().get(self), copy.copy(self)
+        step.context, step.depth = self, before.depth + 1 if before else 0
+        step.window = (object(), *(before.window if before else ()))[: self.history + 1]
         return step
 
     def __iter__(self) -> Iterator[Any]:
@@ -128,11 +127,9 @@ class enum(Handler):
         now = _steps()
         near = self._near(now)
         if site.infer.get("enumerate") == "parallel" and site.value is None:
-            dim, taken = self.first_available_dim, {dim for _, dim, _ in near}
-            while dim in taken:
-                dim -= 1
-            site.value = _spread(site, dim, now)
-            site.infer["_enumerate_dim"] = dim
+            taken = {dim for _, dim, _ in near}
+            dim = next(dim for dim in count(self.first_available_dim, -1) if dim not in taken)
+            site.value, site.infer["_enumerate_dim"] = _spread(site, dim, now), dim
         names = {d: name for name, d, steps in near if all(s.depth <= now.get(c, s).depth for c, s in steps.items())}
         if "_enumerate_dim" in site.infer:  # from above, or replayed
             names[site.infer["_enumerate_dim"]] = site.name
@@ -147,9 +144,8 @@ class enum(Handler):
         return [born for born in found if all(step.meets(now.get(context)) for context, step in born[2].items())]
 
     def _check_plates(self, site: Site) -> None:
-        stack = current()
-        for frame in site.cond_indep_stack if stack is None else stack.frames:
-            if frame.dim is not None and frame.dim <= self.first_available_dim:
+        for frame in (handler.frame for handler in enclosing(Handler)):
+            if frame is not None and frame.dim is not None and frame.dim <= self.first_available_dim:
                 raise ValueError(
                     f'enum: at site "{site.name}", plate "{frame.name}" has dim {frame.dim}, not right of '
                     f"{self.first_available_dim}. Try enum(model, first_available_dim={frame.dim - 1})."
@@ -166,11 +162,8 @@ def _spread(site: Site, dim: int, now: Steps) -> Tensor:
             f"neither a plate nor a visible site accounts for that. Try {better}."
         )
     if n is None and not getattr(fn, "has_enumerate_support", False):
-        raise NotImplementedError(
-            f'enum: site "{site.name}" asks to be enumerated but {family(fn)} has no enumerate_support. '
-            f'Try infer={{"enumerate": "parallel", "num_samples": 10}}.'
-        )
+        better = 'Try infer={"enumerate": "parallel", "num_samples": 10}.'
+        raise NotImplementedError(f'enum: site "{site.name}": {family(fn)} has no enumerate_support. {better}')
     expand = site.infer.get("expand", False)
-    values = fn.enumerate_support(expand=expand) if n is None else draw(fn, torch.Size((n,)), site.generator)
-    wide: Tensor = values.reshape(values.shape[:1] + (1,) * (-dim - len(batch)) + values.shape[1:])
-    return wide.transpose(0, dim - event)[0]
+    values: Tensor = fn.enumerate_support(expand=expand) if n is None else draw(fn, torch.Size((n,)), site.generator)
+    return values.reshape(values.shape[:1] + (1,) * (-dim - len(batch)) + values.shape[1:]).transpose(0, dim - event)[0]

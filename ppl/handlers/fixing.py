@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import nn
 
 from ppl.drawing import refuse
-from ppl.messages import did_you_mean, family, listed, shape_of
+from ppl.messages import did_you_mean, family, listed
 from ppl.params import get_param_store
 from ppl.primitives import as_value, module
 from ppl.runtime import Handler, Site
@@ -26,44 +27,34 @@ class _Fixing(Handler):
     A `Trace` given as data is not searched for misspelt names: nobody typed them.
     """
 
-    kinds: ClassVar[str] = "site"
-    argument: ClassVar[str] = "data"
-    example: ClassVar[str] = "0.5"
+    kinds, argument, example = "site", "data", "0.5"
 
     def __init__(self, fn: Callable[..., Any] | None = None, data: Mapping[str, Any] | Trace | None = None) -> None:
         super().__init__(fn)
         kind = type(self).__name__
         if not isinstance(data, Mapping):
-            raise TypeError(
-                f"{kind}: expected {self.argument} as a dictionary by name, got {type(data).__name__}. "
-                f'Try {kind}(model, {self.argument}={{"x": {self.example}}}).'
-            )
-        missing = next((name for name, value in data.items() if value is None), None)
-        if missing is not None:
-            raise TypeError(
-                f'{kind}: site "{missing}" needs a value, got None. Try leaving "{missing}" out of data, to draw it.'
-            )
+            better = f'Try {kind}(model, {self.argument}={{"x": {self.example}}}).'
+            got = type(data).__name__
+            raise TypeError(f"{kind}: expected {self.argument} as a dictionary by name, got {got}. {better}")
+        for name in (name for name, value in data.items() if value is None):
+            raise TypeError(f'{kind}: site "{name}" needs a value, got None. Try leaving "{name}" out, to draw it.')
         self.strict = not isinstance(data, Trace)
         if isinstance(data, Trace):
             data = {name: site.value for name, site in data.items() if site.type in ("sample", "param")}
         self.data = {name: as_value(value) for name, value in data.items()}
-        self.unused: set[str] = set()
         self.seen: dict[str, Site] = {}
 
     def begin(self) -> Self:
-        run = object.__new__(type(self))
-        run.__dict__.update(self.__dict__)
-        run.unused, run.seen = set(self.data), {}
+        run = copy.copy(self)
+        run.seen = {}
         return run
 
     def process(self, site: Site) -> None:
-        if not self.accepts(site):
-            return
-        self.seen.setdefault(site.name, site)
-        key = self.key(site.name)
-        if key in self.data:
-            self.unused.discard(key)
-            self.fix(site, self.data[key])
+        if self.accepts(site):
+            self.seen.setdefault(site.name, site)
+            key = self.key(site.name)
+            if key in self.data:
+                self.fix(site, self.data[key])
 
     def key(self, name: str) -> str:
         """The name by which to look up a site."""
@@ -75,17 +66,14 @@ class _Fixing(Handler):
 
     def fix(self, site: Site, value: Any) -> None:
         """Give the site its value, and say what that makes of it."""
-        raise NotImplementedError(f"{type(self).__name__} does not define fix(site, value).")
+        site.value = value
 
     def end(self, error: BaseException | None) -> None:
-        if error is not None or not self.strict or not self.unused or not self.seen:
-            return
-        name = next(name for name in self.data if name in self.unused)
-        known = {key for name in self.seen for key in (name, self.key(name))}
-        raise ValueError(
-            f'{type(self).__name__}: no {self.kinds} "{name}" in the model{did_you_mean(name, known)} '
-            f"Sites: {listed(self.seen)}."
-        )
+        known = {*self.seen, *map(self.key, self.seen)}
+        name = next((name for name in self.data if name not in known), None)
+        if error is None and self.strict and self.seen and name is not None:
+            close, sites = did_you_mean(name, known), f"Sites: {listed(self.seen)}."
+            raise ValueError(f'{type(self).__name__}: no {self.kinds} "{name}" in the model{close} {sites}')
 
 
 class condition(_Fixing):
@@ -140,9 +128,6 @@ class substitute(_Fixing):
 
     def accepts(self, site: Site) -> bool:
         return site.type == "param" or (site.type == "sample" and not site.is_observed)
-
-    def fix(self, site: Site, value: Any) -> None:
-        site.value = value
 
 
 class uncondition(Handler):
@@ -203,28 +188,29 @@ class lift(_Fixing):
             return
         prior = value(site) if callable(value) and not hasattr(value, "log_prob") else value
         refuse(site.name, prior)
-        event_dim = (site.kwargs or {}).get("event_dim")
-        shape = _shape(site, event_dim)
-        site.type, site.fn, site.args, site.kwargs = "sample", _fitted(site.name, prior, shape, event_dim), (), None
+        site.fn = _fitted(site.name, prior, *_shape(site))
+        site.type, site.args, site.kwargs = "sample", (), None
 
 
-def _shape(site: Site, event_dim: int | None) -> tuple[int, ...]:
-    """The shape of a parameter, found without registering it.
+def _shape(site: Site) -> tuple[tuple[int, ...], int]:
+    """The shape of a parameter, found without registering it, and how many of its dimensions belong to the event.
 
     One with an entry per index of a subsampled plate is drawn for the minibatch alone, and counts for the whole.
     """
     init = site.args[0] if site.args[0] is not None else get_param_store()[site.name]
-    shape = list(shape_of(torch.as_tensor(init() if callable(init) else init)))
+    shape = list(torch.as_tensor(init() if callable(init) else init).shape)
+    given = (site.kwargs or {}).get("event_dim")
+    event_dim: int = len(shape) if given is None else given
     for frame in site.cond_indep_stack:
-        if event_dim is None or frame.dim is None or len(shape) < event_dim - frame.dim:
+        if frame.dim is None or len(shape) < event_dim - frame.dim:
             continue
         if shape[frame.dim - event_dim] == frame.full_size != frame.size:
             shape[frame.dim - event_dim] = frame.size
             site.scale = site.scale * frame.full_size / max(frame.size, 1)
-    return tuple(shape)
+    return tuple(shape), event_dim
 
 
-def _fitted(name: str, prior: Any, shape: tuple[int, ...], event_dim: int | None) -> Any:
+def _fitted(name: str, prior: Any, shape: tuple[int, ...], event_dim: int) -> Any:
     """The prior over values of `shape`."""
     batch, event = tuple(prior.batch_shape), tuple(prior.event_shape)
     cut = len(shape) - len(event)
@@ -234,10 +220,8 @@ def _fitted(name: str, prior: Any, shape: tuple[int, ...], event_dim: int | None
             f'lift: param "{name}" has shape {shape} but its prior {family(prior)} has shape {batch + event} '
             f'(batch {batch}, event {event}). Try prior={{"{name}": Normal(0.0, 1.0).expand({list(shape)})}}.'
         )
-    if batch != shape[:cut]:
-        prior = prior.expand(torch.Size(shape[:cut]))
-    n = cut if event_dim is None else event_dim - len(event)
-    return Independent(prior, n) if n > 0 else prior
+    wide = prior if batch == shape[:cut] else prior.expand(torch.Size(shape[:cut]))
+    return Independent(wide, event_dim - len(event)) if event_dim > len(event) else wide
 
 
 def random_module(name: str, nn_module: nn.Module, prior: Any) -> Callable[[], nn.Module]:

@@ -42,29 +42,23 @@ class block(Handler):
         super().__init__(fn)
         if hide_fn is not None and expose_fn is not None:
             raise ValueError("block: expected one of hide_fn and expose_fn, got both. Try hide_fn alone.")
-        for what, first, second in (("", hide, expose), ("_types", hide_types, expose_types)):
-            both = sorted(set(first or ()) & set(second or ()))
-            if both:
-                raise ValueError(
-                    f'block: hide{what} and expose{what} both hold "{both[0]}". Try leaving it out of hide{what}.'
-                )
+        for of, first, second in (("", hide, expose), ("_types", hide_types, expose_types)):
+            if both := {*(first or ())} & {*(second or ())}:
+                better = f"Try leaving it out of hide{of}."
+                raise ValueError(f'block: hide{of} and expose{of} both hold "{min(both)}". {better}')
         self._hide_fn, self._expose_fn = hide_fn, expose_fn
-        self._hidden = (frozenset(hide or ()), frozenset(hide_types or ()))
-        self._shown = (frozenset(expose or ()), frozenset(expose_types or ()))
+        self._hidden = ({*(hide or ())}, {*(hide_types or ())})
+        self._shown = ({*(expose or ())}, {*(expose_types or ())})
         # naming what to show hides the rest, and so does naming nothing at all
         self._hide_rest = expose is not None or expose_types is not None or (hide is None and hide_types is None)
 
     def process(self, site: Site) -> None:
-        if self.hides(site):
-            site.stop = True
-
-    def hides(self, site: Site) -> bool:
-        """Whether this handler hides `site`."""
-        if self._hide_fn is not None:
-            return bool(self._hide_fn(site))
-        if self._expose_fn is not None:
-            return not self._expose_fn(site)
         kind = "observe" if site.type == "sample" and site.is_observed else site.type
-        if site.name in self._hidden[0] or kind in self._hidden[1]:
-            return True
-        return self._hide_rest and site.name not in self._shown[0] and kind not in self._shown[1]
+        if self._hide_fn is not None:
+            site.stop = bool(self._hide_fn(site))
+        elif self._expose_fn is not None:
+            site.stop = not self._expose_fn(site)
+        else:
+            hidden = site.name in self._hidden[0] or kind in self._hidden[1]
+            shown = site.name in self._shown[0] or kind in self._shown[1]
+            site.stop = hidden or (self._hide_rest and not shown)
