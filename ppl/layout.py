@@ -76,10 +76,9 @@ class Layout:
             rank(item)
         for source in (item for item in parents if not parents[item]):  # just above its highest child
             ranks[source] = max(min((ranks[child] - 1 for child in parents if source in parents[child]), default=0), 0)
-        blocks = sorted(
-            dict.fromkeys([(), *(item[:-1] for item in parents)]), key=len, reverse=True
-        )  # inner ones first
-        self._layers: dict[Key, list[list[Key]]] = {path: [] for path in blocks}
+        blocks = dict.fromkeys([(), *(item[:-1] for item in parents)])
+        inner_first = sorted(blocks, key=len, reverse=True)
+        self._layers: dict[Key, list[list[Key]]] = {path: [] for path in inner_first}
         for item in sorted(parents, key=ranks.__getitem__):
             layers = self._layers[item[:-1]]
             layers += [[] for _ in range(len(layers), ranks[item] + 1)]
