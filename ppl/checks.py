@@ -13,7 +13,17 @@ from ppl.messages import call_text, family, frames_text, shape_of, shape_table
 from ppl.site import Frame, Site
 from ppl_dist.shapes import broadcast_shapes
 
-__all__ = ["check_observed", "check_shapes", "checked_mask"]
+__all__ = ["check_callable", "check_observed", "check_shapes", "checked_mask"]
+
+
+def check_callable(where: str, what: str, program: Any) -> None:
+    """Raise unless `program` can be run.
+
+    Raises:
+        TypeError: it cannot be called.
+    """
+    if not callable(program):
+        raise TypeError(f"{where}: {what} must be a function, got {type(program).__name__}. Try {where}({what}, ...).")
 
 
 def checked_mask(where: str, argument: str, mask: Any) -> Tensor | bool:

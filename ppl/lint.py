@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ppl.checks import check_shapes
+from ppl.checks import check_callable, check_shapes
 from ppl.drawing import draw
 from ppl.handlers import block, replay, trace
 from ppl.messages import align, call_text, did_you_mean, family
@@ -102,6 +102,8 @@ def check(model: Callable[..., Any], guide: Callable[..., Any] | None = None, *a
     ...     print(finding.kind, finding.site)
     support rate
     """
+    check_callable("check", "model", model)
+    check_callable("check", "guide", model if guide is None else guide)
     found: list[Finding] = []
     with _aside() as store:
         drawn = Trace() if guide is None else _run(guide, "guide", found, args, kwargs)

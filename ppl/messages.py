@@ -11,25 +11,6 @@ from torch import Tensor
 
 from ppl.site import Frame, Site
 
-__all__ = [
-    "align",
-    "call_text",
-    "cut",
-    "describe_site",
-    "did_you_mean",
-    "dim_names",
-    "dims_text",
-    "family",
-    "frames_text",
-    "kind",
-    "listed",
-    "number",
-    "shape_of",
-    "shape_table",
-    "size_text",
-    "summary",
-]
-
 
 def shape_of(value: Any) -> tuple[int, ...]:
     """The shape of a tensor or of whatever stands in for one."""

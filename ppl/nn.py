@@ -21,7 +21,7 @@ from collections import ChainMap
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from torch import Tensor, as_tensor, nn
@@ -55,7 +55,8 @@ class Param(_Declared):
     Above a method, `@Param(constraint=...)` makes what the method returns the initial value.
 
     Args:
-        init_value: initial value, inside the constraint; or a function of the module that gives it.
+        init_value: initial value, inside the constraint, or a function that gives it; one in the body of a class is
+            given the module.
         constraint: the set it stays in.
         event_dim: how many rightmost dimensions belong together, as in `ppl.param`.
 
@@ -63,11 +64,11 @@ class Param(_Declared):
         ValueError: when assigned, if the initial value is missing, outside the constraint or on its boundary.
     """
 
-    init_value: Tensor | float | Callable[[Any], Tensor] | None = None
+    init_value: Any = None
     constraint: constraints.Constraint = constraints.real
     event_dim: int | None = None
 
-    def __call__(self, init_value: Callable[[Any], Tensor]) -> Param:
+    def __call__(self, init_value: Callable[[Any], Any]) -> Param:
         """The same with another initial value: what makes it a decorator."""
         return replace(self, init_value=init_value)
 
@@ -92,7 +93,10 @@ class _Complete(type):
         module = super().__call__(*args, **kwargs)
         for name, found in ChainMap[str, Any](*(dict(vars(owner)) for owner in cls.__mro__)).items():
             if isinstance(found, _Declared) and name not in module._sites:
-                setattr(module, name, found)
+                declared: Any = found
+                if isinstance(found, Param) and callable(found.init_value):
+                    declared = replace(found, init_value=partial(found.init_value, module))
+                setattr(module, name, declared)
         return module
 
 
@@ -137,13 +141,13 @@ class Module(nn.Module, metaclass=_Complete):
             store[name] = value
             return
         if isinstance(value, Param):  # made first: if the initial value is wrong, nothing has changed
-            store.get_or_init(name, _made(value.init_value, self), value.constraint)
+            store.get_or_init(name, value.init_value, value.constraint)
         if known is not None or isinstance(value, _Declared):
             for held in (self.__dict__, self._sites, self._parameters, self._buffers, self._modules):
                 held.pop(name, None)
             self._parameters.pop(f"{name}_unconstrained", None)
         if isinstance(value, _Declared):
-            self._sites[name] = value
+            self._sites[name] = replace(value, init_value=None) if isinstance(value, Param) else value
             for leaf in store.leaves.values():
                 self._parameters[f"{name}_unconstrained"] = nn.Parameter(leaf.detach())
         else:
@@ -154,7 +158,7 @@ class Module(nn.Module, metaclass=_Complete):
     def __getattr__(self, name: str) -> Any:
         known, full = vars(self).get("_sites", {}).get(name), f"{self._path}.{name}".lstrip(".")
         if isinstance(known, Sample):
-            return _once(self, full, lambda: _prior_site(full, _made(known.prior, self)))
+            return _once(self, full, lambda: _prior_site(full, known.prior, self))
         if isinstance(known, Param):
             return _read(full, self._parameters[f"{name}_unconstrained"], known)
         value: Any = super().__getattr__(name)
@@ -175,12 +179,8 @@ class Module(nn.Module, metaclass=_Complete):
                 child.__dict__["_path"] = f"{self._path}.{path}".lstrip(".")
 
 
-def _made(given: Any, module: Module) -> Any:
-    """An initial value or a prior, which may be given as a function of the module."""
-    return given(module) if callable(given) and not hasattr(given, "log_prob") else given
-
-
-def _prior_site(name: str, fn: Any) -> Site:
+def _prior_site(name: str, prior: Any, module: Module) -> Site:
+    fn = prior(module) if callable(prior) and not hasattr(prior, "log_prob") else prior
     return Site("deterministic", name, None, fn) if isinstance(fn, Tensor) else Site("sample", name, fn)
 
 

@@ -15,9 +15,9 @@ from ppl.checks import checked_mask
 from ppl.drawing import draw
 from ppl.params import get_param_store
 from ppl.runtime import Site, current, emit
-from ppl_dist import constraints
+from ppl_dist import Unit, constraints
 from ppl_dist.constraints import Constraint
-from ppl_dist.shapes import broadcast_shapes, unflatten_mask
+from ppl_dist.shapes import unflatten_mask
 
 __all__ = ["deterministic", "factor", "module", "observe", "param", "sample"]
 
@@ -121,30 +121,6 @@ def deterministic(name: str, value: Tensor, event_dim: int | None = None) -> Ten
     return value
 
 
-class _Unit:
-    """A distribution over nothing, whose log-probability is a given number: what a factor observes."""
-
-    support = constraints.real_vector
-
-    def __init__(self, log_factor: Tensor, *, has_rsample: bool | None = None) -> None:
-        self.log_factor, self.has_rsample = log_factor, bool(has_rsample)
-        self.batch_shape, self.event_shape = log_factor.shape, torch.Size((0,))
-
-    def sample(self) -> Tensor:
-        """The only value there is: an empty event."""
-        return self.log_factor.new_zeros(self.batch_shape + self.event_shape)
-
-    rsample = sample
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """The factor, whatever the value."""
-        return self.log_factor.expand(broadcast_shapes([self.batch_shape, value.shape[:-1]]))
-
-    def expand(self, batch_shape: torch.Size) -> _Unit:
-        """One factor per entry of `batch_shape`."""
-        return _Unit(self.log_factor.expand(batch_shape), has_rsample=self.has_rsample)
-
-
 def factor(name: str, log_factor: Tensor | float, *, has_rsample: bool | None = None) -> None:
     """Add `log_factor` (nats) to the log joint density.
 
@@ -154,7 +130,7 @@ def factor(name: str, log_factor: Tensor | float, *, has_rsample: bool | None = 
         has_rsample: in a guide, whether the factor depends on parameters through pathwise draws only.
     """
     if current() is not None:
-        unit = _Unit(torch.as_tensor(log_factor), has_rsample=has_rsample)
+        unit = Unit(log_factor, has_rsample=bool(has_rsample), validate_args=False)  # NaN may lie under a mask
         emit(Site("sample", name, unit, unit.sample(), is_observed=True))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ppl.checks import check_callable
 from ppl.handlers import block, seed, trace
 from ppl.layout import Key, Layout
 from ppl.messages import cut, family, kind, size_text
@@ -112,6 +113,7 @@ class _Stage(Handler):
 def _graph(
     model: Callable[..., Any], args: Any, kwargs: Any, distributions: bool, params: bool, deterministic: bool
 ) -> _Graph:
+    check_callable("render_model", "model", model)
     store = get_param_store()
     scratch = store.bind({name: leaf.detach().clone().requires_grad_() for name, leaf in store.named_parameters()})
     stage = _Stage() if deterministic else Handler()

@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
 from typing import Any, Self
 
-import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 import ppl_dist as dist
 from ppl.messages import call_text, family, frames_text, listed, shape_of
 from ppl.provenance import provenance, track
 from ppl.runtime import Handler, Site, enclosing
-from ppl_dist.samplers import draw
-from ppl_dist.shapes import broadcast_shapes
+from ppl_dist.conjugate import PRIORS, STATISTICS, Predictive
 
 __all__ = ["collapse"]
-
-# the parameter of a likelihood that a prior is conjugate to, the numbers of the prior to which an observation adds its
-# statistics, and the distribution with other such numbers
-_PRIORS: dict[type, tuple[str, Callable[[Any], tuple[Tensor, ...]], Callable[..., Any]]] = {
-    dist.Beta: ("probs", lambda d: (d.concentration1, d.concentration0), dist.Beta),
-    dist.Gamma: ("rate", lambda d: (d.concentration, d.rate), dist.Gamma),
-    dist.Dirichlet: ("probs", lambda d: (d.concentration,), dist.Dirichlet),
-    dist.Normal: ("loc", lambda d: (d.loc / d.scale**2, d.scale**-2), lambda w, p: dist.Normal(w / p, p.rsqrt())),
-}
-# by prior and likelihood, the statistics of an observation
-_STATISTICS: dict[tuple[type, type], Callable[[Any, Tensor], tuple[Tensor, ...]]] = {
-    (dist.Beta, dist.Bernoulli): lambda d, x: (x, 1 - x),
-    (dist.Beta, dist.Binomial): lambda d, x: (x, d.total_count - x),
-    (dist.Beta, dist.Geometric): lambda d, x: (torch.ones_like(x), x),
-    (dist.Beta, dist.NegativeBinomial): lambda d, x: (x, d.total_count),
-    (dist.Gamma, dist.Poisson): lambda d, x: (x, torch.ones_like(x)),
-    (dist.Gamma, dist.Exponential): lambda d, x: (torch.ones_like(x), x),
-    (dist.Gamma, dist.Gamma): lambda d, x: (d.concentration, x),
-    (dist.Dirichlet, dist.Categorical): lambda d, x: (one_hot(x.long(), d.probs.shape[-1]),),
-    (dist.Dirichlet, dist.OneHotCategorical): lambda d, x: (x,),
-    (dist.Dirichlet, dist.Multinomial): lambda d, x: (x,),
-    (dist.Normal, dist.Normal): lambda d, x: (x / d.scale**2, d.scale**-2),
-}
 
 
 class collapse(track):
@@ -63,6 +35,7 @@ class collapse(track):
         ValueError: a collapsed site is used in any other way, or what is drawn from it is below a mask or a scale.
             A site with `infer={"collapse": False}` stays in the model.
 
+    >>> import torch
     >>> from ppl import handlers, plate, sample
     >>> def model(y):
     ...     p = sample("p", dist.Beta(1.0, 1.0))
@@ -76,6 +49,7 @@ class collapse(track):
     """
 
     latents: dict[str, Site]  # the collapsed sites
+    predicted: dict[str, Site]  # by the name of a site below one, that one
     same: dict[int, tuple[Tensor, int, str]]  # by id, the tensors that hold the value of one, with their versions
 
     def begin(self) -> Self:
@@ -85,7 +59,7 @@ class collapse(track):
                 f"collapse: expected no plate around it, got {frames_text(around)}. Try opening it inside."
             )
         run = super().begin()
-        run.latents, run.same = {}, {}
+        run.latents, run.predicted, run.same = {}, {}, {}
         return run
 
     def process(self, site: Site) -> None:
@@ -94,8 +68,9 @@ class collapse(track):
             latent = self.latents[min(names)]
             if misuse := self._misuse(site, latent, names):
                 raise ValueError(_refusal(site, latent, misuse))
-            site.fn = _Predictive(latent, fn)
-        elif type(fn) in _PRIORS and site.value is None and _counts_once(site) and site.infer.get("collapse", True):
+            self.predicted[site.name] = latent
+            site.fn = Predictive(latent.infer["posterior"], fn)
+        elif type(fn) in PRIORS and site.value is None and _counts_once(site) and site.infer.get("collapse", True):
             site.type, self.latents[site.name] = "deterministic", site
 
     def finish(self, site: Site) -> None:
@@ -103,10 +78,10 @@ class collapse(track):
         if self.latents.get(site.name) is site:
             site.infer["posterior"] = site.fn
             self._hold(site.value, site.name)
-        elif isinstance(site.fn, _Predictive) and site.type == "sample":
+        elif site.type == "sample" and (latent := self.predicted.get(site.name)):
             if shape_of(site.mask) or shape_of(site.scale):  # of handlers further out; a number scales all alike
-                raise ValueError(_refusal(site, site.fn.latent, "one below a mask or a scale"))
-            site.fn.latent.infer["posterior"] = site.fn.posterior(site.value)
+                raise ValueError(_refusal(site, latent, "one below a mask or a scale"))
+            latent.infer["posterior"] = site.fn.posterior(site.value)
 
     def watch(self, name: str, args: Any, kwargs: Any, result: Any, read: frozenset[str]) -> None:
         super().watch(name, args, kwargs, result, read)
@@ -129,7 +104,7 @@ class collapse(track):
 
     def _misuse(self, site: Site, latent: Site, names: frozenset[str]) -> str:
         """What the site has of collapsed ones, where it is not a single one, as it is, as the right parameter alone."""
-        key = _PRIORS[type(latent.fn)][0] if (type(latent.fn), type(site.fn)) in _STATISTICS else ""
+        key = PRIORS[type(latent.fn)][0] if (type(latent.fn), type(site.fn)) in STATISTICS else ""
         used = [name for name, value in getattr(site.fn, "__dict__", {}).items() if provenance(value) & names]
         if latent.name in self.read:
             return "a decision after a look at it"
@@ -140,57 +115,13 @@ class collapse(track):
         return "" if _counts_once(site) else "one below a mask or a scale"
 
 
-class _Predictive(dist.Distribution):
-    """A distribution `fn` of which one parameter is integrated out over the present posterior of `latent`.
-
-    With z for the parameter, p(x) = p(z) p(x | z) / p(z | x) at any z. What shares one z is one draw: the log density
-    has the batch shape of z, where that of a draw may be wider.
-    """
-
-    support = None  # it depends on the instance here, and so does whether a draw is pathwise
-
-    def __init__(self, latent: Site, fn: Any) -> None:
-        super().__init__(fn.batch_shape, fn.event_shape)
-        self.latent, self.fn, self.prior = latent, fn, latent.infer["posterior"]
-        self.support, self.has_rsample = fn.support, fn.has_rsample  # type: ignore[misc]  # of the class elsewhere
-
-    def rsample(self, sample_shape: Any = (), *, generator: torch.Generator | None = None) -> Tensor:
-        if sample_shape:  # draws of their own have a parameter of their own each
-            return torch.stack([self.rsample(sample_shape[1:], generator=generator) for _ in range(sample_shape[0])])
-        return draw(self._given(draw(self.prior, torch.Size(), generator)), torch.Size(), generator)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        posterior = self.posterior(value)
-        z = posterior.mean.detach()
-        likelihood = self._total(self._given(z).log_prob(value), value, self.prior.batch_shape)
-        total: Tensor = self.prior.log_prob(z) + likelihood - posterior.log_prob(z)
-        return total
-
-    def posterior(self, value: Tensor) -> Any:
-        """The law of the parameter given that this value was drawn."""
-        _, numbers, build = _PRIORS[type(self.prior)]
-        pairs = zip(numbers(self.prior), _STATISTICS[type(self.prior), type(self.fn)](self.fn, value), strict=True)
-        return build(*(old + self._total(added, value, old.shape) for old, added in pairs))
-
-    def _total(self, terms: Tensor, value: Tensor, shape: torch.Size) -> Tensor:
-        """The sum over all that shares one parameter: from batch and event dimensions to `shape`."""
-        events = len(shape) - len(self.prior.batch_shape)
-        batch = broadcast_shapes([self.batch_shape, value.shape[: value.dim() - self.event_dim]])
-        return terms.expand(batch + terms.shape[terms.dim() - events :]).sum_to_size(shape)
-
-    def _given(self, z: Tensor) -> Any:
-        fn, key = copy.copy(self.fn), _PRIORS[type(self.prior)][0]
-        vars(fn)[key] = z.expand(vars(fn)[key].shape)
-        return fn
-
-
 def _counts_once(site: Site) -> bool:
     return isinstance(site.scale, float) and site.scale == 1.0 and (site.mask is None or site.mask is True)
 
 
 def _refusal(site: Site, latent: Site, got: str) -> str:
     prior, name = type(latent.fn), latent.name
-    fits = " or ".join(f"`{_PRIORS[prior][0]}` of {fn.__name__}" for other, fn in _STATISTICS if other is prior)
+    fits = " or ".join(f"`{PRIORS[prior][0]}` of {fn.__name__}" for other, fn in STATISTICS if other is prior)
     return (
         f'site "{site.name}": collapse needs "{name}" as it is as {fits}, in sites that count once; got {got}. '
         f'Try leaving it:  sample("{name}", {call_text(latent.fn)}, infer={{"collapse": False}}).'

@@ -41,6 +41,8 @@ class markov(Handler):
 
     def __init__(self, fn: Any = None, history: int = 1, keep: bool = False) -> None:
         self.values: Iterable[Any] | None = fn if isinstance(fn, Iterable) and not callable(fn) else None
+        if fn is not None and self.values is None and not callable(fn):
+            raise TypeError(f"markov: expected a function or a loop, got {type(fn).__name__}. Try markov(range(10)).")
         super().__init__(fn if self.values is None else None)
         if history < 0:
             raise ValueError(f"markov: history must not be negative, got {history}. Try history=0.")

@@ -424,3 +424,18 @@ def test_a_plain_torch_module_is_a_model(store: ParamStore) -> None:
     assert list(h.trace(plain).get_trace()) == ["plain$$$loc", "z"]
     SVI(lambda: ppl.sample("z", dist.Normal(3.0, 1.0)), plain, Adam({"lr": 0.1}), seed=0).step()
     assert plain.loc.item() != 0.0
+
+
+def test_initial_values_given_as_functions() -> None:
+    class Both(Module):
+        scale = Param(lambda self: torch.full((self.n,), 2.0), constraint=constraints.positive)
+
+        def __init__(self, n: int) -> None:
+            super().__init__()
+            self.n = n
+            self.shift = Param(lambda: torch.ones(2))
+
+    net = Both(3)
+    assert net.scale.tolist() == pytest.approx([2.0, 2.0, 2.0])
+    assert net.shift.tolist() == [1.0, 1.0]
+    assert copy.deepcopy(net).scale.shape == (3,)

@@ -179,3 +179,19 @@ def test_too_many_tries() -> None:
     message = fails(RuntimeError, lambda: run(max_tries=1), "queue: expected a complete run in 1 tries", "got none")
     assert eval(f"run({advice(message)})", {"run": run}) == 0.0
     assert run(max_tries=2) == 0.0
+
+
+def test_what_is_no_program() -> None:
+    wrong: Any = 3
+    fails(
+        TypeError,
+        lambda: ppl.markov(wrong),
+        "markov",
+        "expected a function or a loop",
+        "got int",
+        "Try markov(range(10))",
+    )
+    fails(TypeError, lambda: ppl.check(wrong), "check: model must be a function", "got int", "Try check(model, ...)")
+    fails(TypeError, lambda: ppl.check(lambda: None, wrong), "check: guide must be a function", "got int")
+    fails(TypeError, lambda: ppl.render_model(wrong), "render_model: model must be a function", "got int")
+    assert list(ppl.markov(range(2))) == [0, 1]
