@@ -171,16 +171,11 @@ class TransformReparam:
         return through(name, "base", wrap(outer.base_dist, dims), forward, obs)
 
 
-class UnitJacobianReparam:
-    """Draw x in other coordinates: `transform`(x) at the auxiliary site `x_suffix`, whose law is that of the image.
+class Coordinates:
+    """What reparameterisers share that draw x at `x_suffix` as `transform`(x)."""
 
-    Args:
-        transform: a bijection, usually one that keeps volumes.
-        suffix: what is put after the name.
-    """
-
-    def __init__(self, transform: dist.Transform, suffix: str = "transformed") -> None:
-        self.transform, self.suffix = transform, suffix
+    transform: dist.Transform
+    suffix: str
 
     def __call__(self, name: str, fn: Any, obs: Any) -> Any:
         lacking = self.transform.domain.event_dim - len(fn.event_shape)
@@ -193,7 +188,19 @@ class UnitJacobianReparam:
         return through(name, self.suffix, image, self.transform.inv, obs)
 
 
-class HaarReparam(UnitJacobianReparam):
+class UnitJacobianReparam(Coordinates):
+    """Draw x in other coordinates: `transform`(x) at the auxiliary site `x_suffix`, whose law is that of the image.
+
+    Args:
+        transform: a bijection, usually one that keeps volumes.
+        suffix: what is put after the name.
+    """
+
+    def __init__(self, transform: dist.Transform, suffix: str = "transformed") -> None:
+        self.transform, self.suffix = transform, suffix
+
+
+class HaarReparam(Coordinates):
     """Draw the Haar wavelets of x, `x_haar`: smooth and local changes of a time series come apart.
 
     Args:
@@ -202,10 +209,10 @@ class HaarReparam(UnitJacobianReparam):
     """
 
     def __init__(self, dim: int = -1, flip: bool = False) -> None:
-        super().__init__(dist.HaarTransform(dim, flip), "haar")
+        self.transform, self.suffix = dist.HaarTransform(dim, flip), "haar"
 
 
-class DiscreteCosineReparam(UnitJacobianReparam):
+class DiscreteCosineReparam(Coordinates):
     """Draw the cosine coefficients of x, `x_dct`: slow and fast changes of a time series come apart.
 
     Args:
@@ -214,7 +221,7 @@ class DiscreteCosineReparam(UnitJacobianReparam):
     """
 
     def __init__(self, dim: int = -1, smooth: float = 0.0) -> None:
-        super().__init__(dist.DiscreteCosineTransform(dim, smooth), "dct")
+        self.transform, self.suffix = dist.DiscreteCosineTransform(dim, smooth), "dct"
 
 
 TURN = 2 * math.pi

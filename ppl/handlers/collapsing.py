@@ -25,8 +25,8 @@ class collapse(track):
     OneHotCategorical and Multinomial; Normal with the `loc` of Normal.
 
     The value of a collapsed site is a draw from its prior. After the run its `infer["posterior"]` is its law given the
-    values of the other sites. This is the delayed sampling of Murray et al. (2018), "Delayed sampling and automatic
-    Rao-Blackwellization of probabilistic programs", without its chains: a latent site below a collapsed one is drawn.
+    values of the other sites. This is the delayed sampling of Murray and others (arXiv 1708.07787, 2018), without its
+    chains: a latent site below a collapsed one is drawn.
 
     Args:
         fn: the model.
