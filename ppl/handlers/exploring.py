@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 import itertools
 import queue as queues
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
+
+import torch
 
 from ppl.handlers.recording import replay, trace
 from ppl.runtime import Handler, Site, enclosing, pop
 from ppl.trace import Trace
+from ppl_dist.samplers import draw
 
 __all__ = ["NonlocalExit", "escape", "queue"]
 
@@ -38,7 +41,9 @@ class escape(Handler):
     def __init__(self, fn: Callable[..., Any] | None = None, escape_fn: Callable[[Site], bool] | None = None) -> None:
         super().__init__(fn)
         if escape_fn is None:
-            raise TypeError('escape: expected a function of a site, got None. Try escape_fn=lambda s: s.name == "x".')
+            raise TypeError(
+                'escape: expected a function of a site, got None. Try escape_fn=lambda site: site.name == "x".'
+            )
         self.escape_fn = escape_fn
 
     def process(self, site: Site) -> None:
@@ -50,9 +55,9 @@ class queue(Handler):
     """Run a model from the partial traces in a queue, until a run is complete.
 
     A try takes a partial trace from the queue and replays it. At the first site for which `escape_fn` is true the try
-    is given up, and every extension of the trace by a value of that site goes into the queue; in a plate, by each
-    combination of values of its entries. Called until the queue is empty, a model runs once for each setting of its
-    discrete sites. The kind of queue is the order of the search: `Queue` goes breadth first, `LifoQueue` depth first.
+    is given up, and every extension of the trace by a value of that site goes into the queue. Called until the queue
+    is empty, a model runs once for each setting of its discrete sites. The kind of queue is the order of the search:
+    `Queue` goes breadth first, `LifoQueue` depth first.
 
     As a wrapper it tries until a run is complete and gives its result; a `trace` around it holds that run alone. As a
     context manager it is one try, and what follows the `with` is reached when the try is given up too.
@@ -61,8 +66,11 @@ class queue(Handler):
         fn: the model.
         queue: a `queue.Queue` of traces; `queue.put(Trace())` to begin with.
         max_tries: how many tries to make; None for no limit.
+        extend_fn: takes a trace, a site and `num_samples`, and gives the extended traces. By default one for each value
+            that the site can have; in a plate, for each combination of values of its entries.
         escape_fn: takes the partial trace and a site, and says whether to give up there. By default, where a latent
             site that the trace lacks has a support that can be listed.
+        num_samples: extend by so many draws instead of the whole support.
 
     Raises:
         RuntimeError: the queue is empty, or no run was complete after `max_tries` tries.
@@ -84,12 +92,15 @@ class queue(Handler):
         fn: Callable[..., Any] | None = None,
         queue: queues.Queue[Trace] | None = None,
         max_tries: int | None = None,
+        extend_fn: Callable[[Trace, Site, int | None], Iterable[Trace]] | None = None,
         escape_fn: Callable[[Trace, Site], bool] | None = None,
+        num_samples: int | None = None,
     ) -> None:
         super().__init__(fn)
         if queue is None:
             raise TypeError("queue: expected a queue of traces, got None. Try queue(model, queue=Queue()).")
-        self.queue, self.max_tries, self.escape_fn = queue, max_tries, escape_fn or _is_new_and_discrete
+        self.queue, self.max_tries, self.num_samples = queue, max_tries, num_samples
+        self.extend_fn, self.escape_fn = extend_fn or _extensions, escape_fn or _is_new_and_discrete
         self.partial, self.met = Trace(), Trace()  # what a try replays, and the sites it has met
 
     def begin(self) -> Self:
@@ -111,10 +122,8 @@ class queue(Handler):
         run: Any = node and node.handler
         if not isinstance(error, NonlocalExit) or run is None or error.site is not run.left_at:
             return False
-        for value in _choices(error.site.fn):
-            chosen = error.site.copy()
-            chosen.value = value
-            self.queue.put(Trace({**run.met, chosen.name: chosen}))
+        for extended in self.extend_fn(run.met, error.site, self.num_samples):
+            self.queue.put(extended)
         _forget(run.met)
         return True
 
@@ -131,16 +140,31 @@ def _is_new_and_discrete(partial: Trace, site: Site) -> bool:
     return site.value is None and bool(getattr(site.fn, "has_enumerate_support", False))
 
 
+def _extensions(partial: Trace, site: Site, num_samples: int | None) -> Iterator[Trace]:
+    values = (
+        _choices(site.fn)
+        if num_samples is None
+        else (draw(site.fn, torch.Size(), site.generator) for _ in range(num_samples))
+    )
+    for value in values:
+        chosen = site.copy()
+        chosen.value = value
+        yield Trace({**partial.nodes, site.name: chosen})
+
+
 def _choices(fn: Any) -> Iterator[Any]:
     """Every value of a whole batch: |support| ** |batch| of them."""
-    support, entries = fn.enumerate_support(expand=True), range(fn.batch_shape.numel())
+    support = fn.enumerate_support(expand=True)
+    entries = torch.arange(fn.batch_shape.numel())
     flat = support.reshape(len(support), len(entries), *fn.event_shape)
     for choice in itertools.product(range(len(support)), repeat=len(entries)):
-        yield flat[choice, entries].reshape(support.shape[1:])
+        yield flat[torch.tensor(choice, dtype=torch.long), entries].reshape(support.shape[1:])
 
 
 def _forget(met: Trace) -> None:
     """Take the sites of a try that was given up out of the traces further out."""
-    for recording, site in itertools.product(enclosing(trace), met.values()):
-        if recording.trace.get(site.name) is site:
-            del recording.trace.nodes[site.name]
+    for recording in enclosing(trace):
+        nodes = recording.trace.nodes
+        for site in met.values():
+            if nodes.get(site.name) is site:
+                del nodes[site.name]

@@ -81,11 +81,18 @@ def test_draws_and_minibatches_are_replayed() -> None:
     assert torch.equal(first["z"].value, second["z"].value)
 
 
-def test_a_choice_of_sites_of_ones_own() -> None:
+def test_num_samples_and_functions_of_ones_own() -> None:
     torch.manual_seed(0)
+    assert len(list(all_traces(started(), num_samples=2))) in (4, 6, 8)
+
+    def extend(partial: Trace, site: Any, num_samples: int | None) -> list[Trace]:
+        chosen = site.copy()
+        chosen.value = torch.tensor(1.0)
+        return [Trace({**partial, site.name: chosen})]
+
     only_a = lambda partial, site: site.name == "a" and "a" not in partial  # noqa: E731
-    found = list(all_traces(started(), escape_fn=only_a))
-    assert [tr["a"].value.item() for tr in found] == [0.0, 1.0]
+    (tr,) = all_traces(started(), extend_fn=extend, escape_fn=only_a)
+    assert tr["a"].value == 1.0 and tr["c"].value.shape == (2,)
 
 
 def test_a_context_manager_is_one_try() -> None:

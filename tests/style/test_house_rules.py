@@ -208,5 +208,5 @@ def test_a_family_is_short() -> None:
 
 def test_the_mechanism_of_programs_is_small() -> None:
     sizes = {p: rules.code_lines((rules.ROOT / p).read_text(encoding="utf-8"))[""] for p in rules.source_files("ppl")}
-    assert sum(sizes.values()) < 2530, sizes
+    assert sum(sizes.values()) < 2550, sizes
     assert sizes["ppl/runtime.py"] <= 2 * 65  # two screens
