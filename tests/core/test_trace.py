@@ -182,3 +182,17 @@ def test_log_prob_through_func_transforms() -> None:
 
     grads = torch.func.vmap(torch.func.grad(log_joint))(torch.tensor([0.0, 1.0]))
     assert grads.tolist() == [2.0, 0.0]
+
+
+def test_a_trace_of_a_seeded_run_can_be_pickled() -> None:
+    def model() -> None:  # sites that draw, and sites that have a value or make one without the generator
+        x = sample("x", dist.Normal(0.0, 1.0))
+        sample("y", dist.Normal(x, 1.0), obs=0.0)
+        deterministic("twice", 2 * x)
+        with plate("data", 3):
+            sample("z", dist.Normal(x, 1.0))
+
+    with h.seed(rng_seed=0), h.trace() as tr:
+        model()
+    assert all(site.generator is None for site in tr.values())
+    assert list(pickle.loads(pickle.dumps(tr.detach()))) == list(tr)
