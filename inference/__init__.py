@@ -1,8 +1,9 @@
 """Inference: gradients of expectations, evidence lower bounds, and stochastic variational inference."""
 
 from . import optim, reparam
-from .baselines import Baselines, DecayingAverage
+from .baselines import Baselines, BatchAverage, DecayingAverage, LearnedBaseline, LeaveOneOut
 from .elbo import ELBO, Trace_ELBO
+from .estimating import estimate
 from .optim import Optim
 from .surrogate import Cost, surrogate_loss
 from .svi import SVI, SVIRun, SVIState
@@ -11,12 +12,16 @@ __all__ = [
     "ELBO",
     "SVI",
     "Baselines",
+    "BatchAverage",
     "Cost",
     "DecayingAverage",
+    "LearnedBaseline",
+    "LeaveOneOut",
     "Optim",
     "SVIRun",
     "SVIState",
     "Trace_ELBO",
+    "estimate",
     "optim",
     "reparam",
     "surrogate_loss",

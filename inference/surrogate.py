@@ -1,39 +1,37 @@
 """The engine for gradients of expectations: sites and costs in, one differentiable surrogate out.
 
-The value of the surrogate is the sum of the costs, and its gradient is an unbiased estimate of the
-gradient of their expectation (Schulman, Heess, Weber, Abbeel 2015, "Gradient Estimation Using Stochastic
-Computation Graphs", theorem 1):
+What is wanted is the gradient of E[sum of costs], where the parameters move the draws too (Schulman, Heess, Weber,
+Abbeel 2015, "Gradient Estimation Using Stochastic Computation Graphs"). The engine walks the latent sites from the
+last to the first and keeps the cost-to-go: all that is still to be paid, as a function of the draws so far. At each
+site the estimator of the site puts in its place the expectation over the draw, as in Bellman's equation. What is left
+at the end has the value of the costs, and a gradient that is, in expectation, that of their expectation.
 
-    d/dt E[sum_c c]  =  E[ sum_c dc/dt  +  sum_i dlog p(z_i)/dt * (sum of costs downstream of z_i - b_i) ]
-
-A pathwise site has its derivative inside the costs and adds nothing. A score site adds one term: its log
-density times the costs downstream of it, held constant, less a baseline.
-
-Which costs are downstream is read from two declarations. Program order: a cost depends on the sites up to
-`Cost.after`, so what was paid before a draw never multiplies its score. Plates: inside a plate, index
-k of a site is independent of index j of a cost, so each entry multiplies only its own; unless a site
-drawn between the two lies outside the plate and may have carried one to the other.
-This module is the only one that knows about score functions.
+Which costs depend on a draw is read from declarations, and the rest of the cost-to-go passes it by. Program order: a
+cost depends on the sites up to `Cost.after`, or on those that provenance says (`ppl.handlers.track`). Plates: inside a
+plate, index k of a site is independent of index j of a cost, so each entry pays for its own; unless a site drawn
+between the two lies outside the plate and may have carried one to the other. Rows: a site that is drawn in several
+values at once has a batch dimension of its own, and a cost that lacks it does not depend on the site.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
+from operator import or_
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ppl import Trace
 from ppl.messages import did_you_mean, listed
+from ppl.provenance import parents, provenance, untracked
 from ppl.runtime import Frame, Site
-from ppl_dist.shapes import broadcast_shapes
 
-from .baselines import Baselines, DecayingAverage, baseline_of
+from .baselines import Baselines
+from .estimators import Context, Estimator, Guard, Part, estimator_of
 
 __all__ = ["Cost", "surrogate_loss"]
-
-ESTIMATORS = ("pathwise", "score")
 
 
 class Cost(NamedTuple):
@@ -41,10 +39,12 @@ class Cost(NamedTuple):
 
     Attributes:
         value: the cost, of the shape of the plates it lives in.
-        after: it depends on the first `after` sites at most (the program order of the trace).
+        after: it depends on the first `after` latent sites at most (the program order of the trace).
         frames: the plates that own its dimensions.
         total: the sum of `value`, where that is already known.
         weight: what it counts for in the loss: 1, or -1 for a log density to be raised.
+        on: the names of the sites it depends on, where that is known better than by program order.
+        density_of: the site whose own log density it is, scaled and masked, if it is one.
     """
 
     value: Tensor
@@ -52,6 +52,8 @@ class Cost(NamedTuple):
     frames: tuple[Frame, ...] = ()
     total: Tensor | None = None
     weight: float = 1.0
+    on: frozenset[str] | None = None
+    density_of: Site | None = None
 
     def sum(self) -> Tensor:
         """The sum of `value`, as a 0-dim tensor."""
@@ -68,8 +70,12 @@ def surrogate_loss(
 ) -> Tensor:
     """One scalar whose value is the sum of the costs and whose gradient estimates that of its expectation.
 
+    Derivatives of every order are right in expectation where the estimators of all sites can have them (pathwise,
+    score, enumerate); elsewhere a second differentiation is an error.
+
     Args:
-        sites: the stochastic program: a trace, or its sample sites in program order.
+        sites: the stochastic program: a trace, or its sample sites in program order. If it ran under
+            `ppl.handlers.track`, which costs depend on which sites is known from the values.
         costs: a tensor that depends on every site; or a cost per site name, paid right after that site
             (rewards of a policy, negated); or a sequence of `Cost`. Shapes are those of the plates.
         baselines: the memory of running baselines; needed if a site asks for one.
@@ -80,6 +86,7 @@ def surrogate_loss(
     Raises:
         ValueError: a cost has dimensions that no plate owns, names an unknown site, or is of integer type;
             a site names an estimator that is unknown or that its family cannot have.
+        RuntimeError: a site was not drawn the way its estimator needs.
 
     >>> import torch, ppl, ppl_dist as dist
     >>> logit = torch.tensor(0.0, requires_grad=True)
@@ -89,36 +96,28 @@ def surrogate_loss(
     """
     stochastic = _stochastic(sites)
     listed = _as_costs(costs, stochastic)
-    loss = _total(listed)
-    scored = [estimator_of(site) == "score" for site in stochastic]
-    return loss + _score_terms(stochastic, scored, listed, baselines) if any(scored) else loss
-
-
-def estimator_of(site: Site) -> str:
-    """`pathwise` where the family has a pathwise derivative and nothing else was asked, else `score`.
-
-    Raises:
-        ValueError: the estimator is unknown, or pathwise for a family without `rsample`.
-    """
-    asked = site.infer.get("estimator")
-    if asked is None:
-        return "pathwise" if site.fn.has_rsample else "score"
-    if asked not in ESTIMATORS:
-        raise ValueError(
-            f'site "{site.name}": unknown estimator {asked!r}. Expected one of {", ".join(ESTIMATORS)}. '
-            f'Try infer={{"estimator": "score"}}.'
-        )
-    if asked == "pathwise" and not site.fn.has_rsample:
-        raise ValueError(
-            f'site "{site.name}": {type(site.fn).__name__} has no pathwise derivative (no rsample). '
-            f'Try infer={{"estimator": "score"}}.'
-        )
-    return str(asked)
+    estimators = [getattr(site, "estimator", None) or estimator_of(site) for site in stochastic]
+    if not any(map(_acts, stochastic, estimators)):
+        return _total(listed)
+    return _Sweep(stochastic, estimators, listed, baselines).loss()
 
 
 def _stochastic(sites: Trace | Sequence[Site]) -> list[Site]:
     rows = list(sites.nodes.values()) if isinstance(sites, Trace) else sites
     return [site for site in rows if site.type == "sample" and not site.is_observed]
+
+
+def _acts(site: Site, estimator: Estimator) -> bool:
+    """Whether there is anything to do at a site but to differentiate through it."""
+    if not estimator.plain(site) and not hasattr(site, "estimator"):
+        raise RuntimeError(
+            f'site "{site.name}": the estimator "{estimator.name}" must draw the site itself, and did not. '
+            f"Try with inference.estimate():  around the program."
+        )
+    return estimator.name not in DIFFERENTIATED or "_enumerate_dim" in site.infer
+
+
+DIFFERENTIATED = ("pathwise", "path_derivative")
 
 
 def _total(costs: Sequence[Cost]) -> Tensor:
@@ -136,16 +135,124 @@ def _total(costs: Sequence[Cost]) -> Tensor:
     return torch.zeros(()) if total is None else total
 
 
+# The sweep
+
+Share = tuple[frozenset[Frame], int]  # plates, and one bit per site that it depends on
+Pool = dict[Share, Tensor]
+
+
+class _Sweep:
+    """One walk over the sites, from the last to the first, with the cost-to-go of each."""
+
+    def __init__(
+        self, sites: list[Site], estimators: list[Estimator], costs: Sequence[Cost], memory: Baselines | None
+    ) -> None:
+        self.sites, self.estimators, self.costs, self.memory = sites, estimators, costs, memory
+        self.guard = Guard()
+        self.bits = {site.name: 1 << place for place, site in enumerate(sites)}
+        self.rows = frozenset(site.infer["_enumerate_dim"] for site in sites if "_enumerate_dim" in site.infer)
+        self.tracked = all("_given" in site.infer for site in sites)
+        self.acting = [_acts(site, estimator) for site, estimator in zip(sites, estimators, strict=True)]
+        self.own: dict[str, Any] = {}
+
+    def loss(self) -> Tensor:
+        """The surrogate."""
+        first = self.acting.index(True)
+        pool, settled = self._start(first)
+        for place in range(len(self.sites) - 1, first - 1, -1):
+            self._pass(place, pool)
+        terms = settled + [value if value.dim() == 0 else value.sum() for value in pool.values()]
+        return reduce(torch.add, terms) if terms else torch.zeros(())
+
+    def _start(self, first: int) -> tuple[Pool, list[Tensor]]:
+        """The costs that may depend on a draw that matters; and those that do not, added up."""
+        pool: Pool = {}
+        settled = []
+        for cost in self.costs:
+            waits = self._waits(cost)
+            if cost.density_of is not None:
+                self.own[cost.density_of.name] = cost.weight
+            if waits >> first:
+                value = cost.value if cost.weight == 1.0 else cost.value * cost.weight
+                _put(pool, (_vectorised(cost.frames), waits), value)
+            else:
+                settled.append(cost)
+        return pool, [_total(settled)] if settled else []
+
+    def _waits(self, cost: Cost) -> int:
+        if cost.on is None:
+            return (1 << cost.after) - 1
+        return reduce(or_, (self.bits.get(name, 0) for name in cost.on), 0)
+
+    def _pass(self, place: int, pool: Pool) -> None:
+        """Take the expectation over one site of all shares that depend on it."""
+        site, bit = self.sites[place], 1 << place
+        met = [share for share in pool if share[1] & bit]
+        if not met:
+            return
+        own, before = _vectorised(site.cond_indep_stack), self._before(place)
+        dims = self._dims(own)
+        left: Pool = {}
+        for share in met:
+            # a site outside a plate may depend on every entry of it, and every entry of a later cost on that site
+            frames = share[0] & own
+            _put(left, (frames, (share[1] & ~bit) | before), _only(pool.pop(share), self._dims(frames)))
+        if self.acting[place]:
+            parts = [Part(cost, frames, waits, self._dims(frames)) for (frames, waits), cost in left.items()]
+            context = Context(self._own(site), self.memory, self.guard, own, before, dims)
+            left = {}
+            for part in self.estimators[place].expect(site, parts, context):
+                _put(left, (part.frames, part.waits), part.cost)
+        for share, value in left.items():
+            _put(pool, share, value)
+
+    def _dims(self, frames: frozenset[Frame]) -> frozenset[int]:
+        dims = {frame.dim for frame in frames if frame.dim is not None}
+        return self.rows.union(dims)
+
+    def _before(self, place: int) -> int:
+        """The sites that the draw of this one may depend on."""
+        if not self.tracked:
+            return (1 << place) - 1
+        return reduce(or_, (self.bits.get(name, 0) for name in parents(self.sites[place])), 0)
+
+    def _own(self, site: Site) -> Any:
+        """How often the log density of a site counts, entry by entry."""
+        weight = self.own.get(site.name)
+        if weight is None:
+            return 0.0
+        weight = weight * site.scale
+        return weight if site.mask is None else torch.where(torch.as_tensor(site.mask), weight, 0.0)
+
+
+def _vectorised(frames: Sequence[Frame]) -> frozenset[Frame]:
+    return frozenset(frame for frame in frames if frame.dim is not None)
+
+
+def _only(value: Tensor, dims: frozenset[int]) -> Tensor:
+    """`value` summed over all dimensions but these."""
+    outside = [dim for dim in range(-value.dim(), 0) if dim not in dims and value.shape[dim] != 1]
+    return value.sum(outside, keepdim=True) if outside else value
+
+
+def _put(pool: Pool, share: Share, value: Tensor) -> None:
+    known = pool.get(share)
+    pool[share] = value if known is None else known + value
+
+
 # Costs as users give them
 
 
 def _as_costs(costs: Tensor | Mapping[str, Tensor] | Sequence[Cost], sites: list[Site]) -> Sequence[Cost]:
     if isinstance(costs, Tensor):
-        return [_checked(costs, len(sites), _owners(costs, sites), "the cost")]
+        return [_checked(costs, len(sites), _owners(costs, sites), "the cost", sites)]
     if not isinstance(costs, Mapping):
         return costs
+    return list(_named(costs, sites))
+
+
+def _named(costs: Mapping[str, Tensor], sites: list[Site]) -> Iterator[Cost]:
     order = {site.name: position for position, site in enumerate(sites, 1)}
-    found = []
     for name, value in costs.items():
         if name not in order:
             raise ValueError(
@@ -153,8 +260,7 @@ def _as_costs(costs: Tensor | Mapping[str, Tensor] | Sequence[Cost], sites: list
                 f'Sites: {listed(order)}. Try {{"{next(reversed(order), name)}": cost}}.'
             )
         frames = sites[order[name] - 1].cond_indep_stack
-        found.append(_checked(torch.as_tensor(value), order[name], frames, f'the cost of site "{name}"'))
-    return found
+        yield _checked(torch.as_tensor(value), order[name], frames, f'the cost of site "{name}"', sites)
 
 
 def _owners(cost: Tensor, sites: list[Site]) -> tuple[Frame, ...]:
@@ -163,119 +269,18 @@ def _owners(cost: Tensor, sites: list[Site]) -> tuple[Frame, ...]:
     return tuple(f for f in frames if f.dim is not None and cost.dim() >= -f.dim and cost.shape[f.dim] in (f.size, 1))
 
 
-def _checked(value: Tensor, after: int, frames: tuple[Frame, ...], what: str) -> Cost:
+def _checked(value: Tensor, after: int, frames: tuple[Frame, ...], what: str, sites: list[Site]) -> Cost:
     if not value.is_floating_point():
         raise ValueError(f"surrogate_loss: {what} must be floating, got {value.dtype}. Try cost.float().")
-    owned = {frame.dim: frame.size for frame in frames if frame.dim is not None}
+    owned: dict[int | None, int | None] = {frame.dim: frame.size for frame in frames if frame.dim is not None}
+    owned |= {site.infer["_enumerate_dim"]: None for site in sites if "_enumerate_dim" in site.infer}
     for dim in range(-value.dim(), 0):
-        if value.shape[dim] != 1 and owned.get(dim) != value.shape[dim]:
+        if value.shape[dim] != 1 and owned.get(dim, 0) not in (None, value.shape[dim]):
             plates = ", ".join(f'"{f.name}" (dim {f.dim}, size {f.size})' for f in frames) or "none"
             raise ValueError(
                 f"surrogate_loss: {what} has shape {tuple(value.shape)}, and no plate owns dim {dim}. "
                 f"Plates: {plates}. Either sum it first:  cost.sum({dim}),  or sample the sites it depends on inside "
                 f"a plate there."
             )
-    return Cost(value, after, frames)
-
-
-# Score terms
-
-
-def _score_terms(
-    sites: Sequence[Site], scored: Sequence[bool], costs: Sequence[Cost], baselines: Baselines | None
-) -> Tensor:
-    """The sum of the score terms: zero in value, each site's score times its advantage in gradient.
-
-    One sweep from the last site to the first collects the costs as they become downstream, so that rewards-to-go
-    over a long program take linear time.
-    """
-    waiting = sorted(costs, key=lambda cost: cost.after)
-    downstream = _Downstream()
-    terms: Tensor | None = None
-    for order in range(len(sites), 0, -1):
-        site = sites[order - 1]
-        while waiting and waiting[-1].after >= order:
-            downstream.add(waiting.pop())
-        downstream.pass_by(site)
-        cost = downstream.total() if scored[order - 1] else None
-        if cost is None:
-            continue
-        log_prob = _score(site)
-        if not log_prob.requires_grad:
-            continue
-        before = _baseline(site, cost, log_prob, baselines)
-        term = (log_prob * (cost if before is None else cost - before)).sum()
-        terms = term if terms is None else terms + term
-    return torch.zeros(()) if terms is None else terms - terms.detach()
-
-
-def _score(site: Site) -> Tensor:
-    """The log density of a site's own draw, masked but not scaled: a minibatch scales the cost, not the score."""
-    log_prob = site.unscaled_log_prob
-    if log_prob is None:
-        value = site.value.detach() if isinstance(site.value, Tensor) else site.value
-        log_prob = site.fn.log_prob(value)
-    if site.mask is None or site.mask is True:
-        return log_prob  # type: ignore[no-any-return]  # a site holds anything; here it is a tensor
-    mask = torch.as_tensor(site.mask, device=log_prob.device)
-    return torch.where(mask, log_prob, torch.zeros_like(log_prob))
-
-
-def _baseline(site: Site, cost: Tensor, log_prob: Tensor, baselines: Baselines | None) -> Tensor | None:
-    rule = baseline_of(site)
-    if rule is None:
-        return None
-    if isinstance(rule, DecayingAverage):
-        if baselines is None:
-            raise ValueError(
-                f'site "{site.name}": a decaying-average baseline needs a memory, and none was given. '
-                f"Try baselines = Baselines() once, and surrogate_loss(trace, costs, baselines=baselines) each time."
-            )
-        return baselines.use(site.name, rule, cost, site.cond_indep_stack)
-    shape = log_prob.shape
-    try:
-        fits = broadcast_shapes([rule.shape, shape]) == shape
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(
-            f'site "{site.name}": the baseline has shape {tuple(rule.shape)}, which does not broadcast to the batch '
-            f"shape {tuple(shape)} of the site. Try a baseline of that shape."
-        )
-    return rule
-
-
-class _Downstream:
-    """The costs met so far, added up per set of plates that still tell their entries apart."""
-
-    def __init__(self) -> None:
-        self._sums: dict[frozenset[Frame], Tensor] = {}
-
-    def add(self, cost: Cost) -> None:
-        value = cost.value.detach()
-        frames = frozenset(frame for frame in cost.frames if frame.dim is not None)
-        self._put(frames, value if cost.weight == 1.0 else value * cost.weight)
-
-    def _put(self, frames: frozenset[Frame], value: Tensor) -> None:
-        known = self._sums.get(frames)
-        self._sums[frames] = value if known is None else known + value
-
-    def pass_by(self, site: Site) -> None:
-        """Sum out the plates that `site` is not in, for it and for all sites before it.
-
-        A site outside a plate may depend on every entry of it, and every entry of a later cost on that site.
-        """
-        own = frozenset(frame for frame in site.cond_indep_stack if frame.dim is not None)
-        before, self._sums = self._sums, {}
-        for frames, value in before.items():
-            shared = frames & own
-            kept = {frame.dim for frame in shared}
-            outside = [dim for dim in range(-value.dim(), 0) if dim not in kept and value.shape[dim] != 1]
-            self._put(shared, value.sum(outside, keepdim=True) if outside else value)
-
-    def total(self) -> Tensor | None:
-        """Their sum."""
-        total: Tensor | None = None
-        for value in self._sums.values():
-            total = value if total is None else total + value
-        return total
+    present = tuple(f for f in frames if f.dim is not None and value.dim() >= -f.dim and value.shape[f.dim] == f.size)
+    return Cost(untracked(value), after, present, on=provenance(value) or None)

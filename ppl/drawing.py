@@ -20,8 +20,13 @@ def draw(name: str, fn: Any) -> Any:
 
 
 def draw_as_asked(site: Site) -> None:
-    """Give `site` a value as it asks: by its estimator, from its generator, with its log density where it can."""
+    """Give `site` a value as it asks: by its estimator, from its generator, with its log density where it can.
+
+    Inference may draw it in a way of its own: then `infer["_draw"]` takes the site.
+    """
     fn, generator = site.fn, site.generator
+    if "_draw" in site.infer:
+        return site.infer.pop("_draw")(site)  # type: ignore[no-any-return]  # it gives nothing back
     pathwise = site.infer.get("estimator") != "score"
     if site.scored and pathwise and _can_score(fn):
         site.value, site.unscaled_log_prob = fn.rsample_and_log_prob(generator=generator)

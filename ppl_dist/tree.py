@@ -11,7 +11,7 @@ from typing import Any, Self
 from torch import Tensor
 from torch.utils import _pytree
 
-__all__ = ["Node", "tensors_in"]
+__all__ = ["Node", "detached", "tensors_in"]
 
 
 class Node:
@@ -70,3 +70,15 @@ def tensors_in(item: Any) -> Iterator[Tensor]:
             yield from tensors_in(inner)
     elif isinstance(item, Node):
         yield from tensors_in(item._flatten(item)[0])
+
+
+def detached(item: Any) -> Any:
+    """The same value with tensors that carry no gradient; modules inside it stay as they are."""
+    if isinstance(item, Tensor):
+        return item.detach()
+    if isinstance(item, list):
+        return [detached(inner) for inner in item]
+    if isinstance(item, Node):
+        children, context = item._flatten(item)
+        return item._unflatten([detached(child) for child in children], context)
+    return item

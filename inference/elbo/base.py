@@ -16,10 +16,12 @@ from torch import Tensor
 import ppl
 from ppl import Trace, handlers
 from ppl.checks import check_shapes
-from ppl.runtime import Handler, Site
+from ppl.runtime import enclosing
+from ppl.site import Site
 from ppl_dist import validation_enabled_now
 
 from ..baselines import PARTICLES, Baselines
+from ..estimating import NeedsRows, estimate
 from ..surrogate import Cost, surrogate_loss
 
 __all__ = ["ELBO"]
@@ -34,6 +36,7 @@ class ELBO:
         num_particles: how many draws of the guide each estimate averages.
         max_plate_nesting: how many plate dimensions model and guide use at most; found by running them when None.
         vectorize_particles: draw the particles at once, along a batch dimension left of all plates.
+        retain_graph: keep the graph of the loss after its gradients have been taken.
     """
 
     def __init__(
@@ -41,6 +44,8 @@ class ELBO:
         num_particles: int = 1,
         max_plate_nesting: float | None = None,
         vectorize_particles: bool = False,
+        *,
+        retain_graph: bool | None = None,
     ) -> None:
         if num_particles < 1:
             kind = type(self).__name__
@@ -51,8 +56,8 @@ class ELBO:
         # existing scripts write "find it" as infinity
         nesting = inf if max_plate_nesting is None else max_plate_nesting
         self.max_plate_nesting = None if nesting == inf else int(nesting)
-        self.vectorize_particles = vectorize_particles
-        self._nesting: dict[tuple[Program, Program], int] = {}
+        self.vectorize_particles, self.retain_graph = vectorize_particles, retain_graph
+        self._nesting: dict[tuple[Program, Program], int | None] = {}  # None where no run has asked for it yet
 
     def costs(self, model_trace: Trace, guide_trace: Trace) -> list[Cost]:
         """Hook: the costs of one run, whose expected sum is the loss; `Cost.after` counts the guide's latent sites."""
@@ -93,24 +98,49 @@ class ELBO:
         """An estimate of the loss (nats); adds its gradients to the `.grad` of the parameters."""
         loss = self.differentiable_loss(model, guide, *args, baselines=baselines, **kwargs)
         if loss.requires_grad:
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            loss.backward(retain_graph=self.retain_graph)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return float(loss.detach())
 
     def traces(
         self, model: Program, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]
     ) -> tuple[Trace, Trace]:
         """One run of the guide, and of the model on its draws; with vectorised particles, all of them in one run."""
-        if self.vectorize_particles and self.num_particles > 1:
-            dim = -1 - self._plate_nesting(model, guide, args, kwargs)
-            with ppl.plate(PARTICLES, self.num_particles, dim=dim):
-                return self._run(model, guide, args, kwargs)
-        return self._run(model, guide, args, kwargs)
+        key = model, guide
+        if self.max_plate_nesting is not None:
+            return self._laid_out(self.max_plate_nesting, model, guide, args, kwargs)
+        if key not in self._nesting and not self._parallel:
+            random = _RandomState()
+            try:
+                traces = self._laid_out(None, model, guide, args, kwargs)
+            except NeedsRows:
+                random.restore()
+            else:
+                self._nesting[key] = None
+                return traces
+        try:
+            return self._laid_out(self._nesting.get(key), model, guide, args, kwargs)
+        except NeedsRows:
+            nesting = self._nesting[key] = _nesting(model, guide, args, kwargs)
+        return self._laid_out(nesting, model, guide, args, kwargs)
+
+    def _laid_out(self, nesting: int | None, *run: Any) -> tuple[Trace, Trace]:
+        """A run with the particles, where they are drawn at once, and all rows to the left of `nesting` dimensions."""
+        if not self._parallel:
+            with estimate(first_available_dim=None if nesting is None else -1 - nesting):
+                return self._run(*run)
+        if nesting is None:
+            raise NeedsRows(PARTICLES)
+        with estimate(first_available_dim=-2 - nesting), ppl.plate(PARTICLES, self.num_particles, dim=-1 - nesting):
+            return self._run(*run)
+
+    @property
+    def _parallel(self) -> bool:
+        return self.vectorize_particles and self.num_particles > 1
 
     def _run(self, model: Program, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Trace, Trace]:
         role = "guide"
         try:
-            with _Scored():
-                guide_trace = handlers.trace(guide).get_trace(*args, **kwargs)
+            guide_trace = handlers.trace(guide).get_trace(*args, **kwargs)
             role = "model"
             model_trace = handlers.trace(handlers.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
             check_match(model_trace, guide_trace)
@@ -123,29 +153,29 @@ class ELBO:
             raise
         return model_trace, guide_trace
 
-    def _plate_nesting(self, model: Program, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]) -> int:
-        """How many dimensions the plates of model and guide take; one extra run finds it."""
-        if self.max_plate_nesting is not None:
-            return self.max_plate_nesting
-        key = model, guide
-        if key not in self._nesting:
-            # with randomness of its own, so that the step draws the same whether or not this run came before it
-            with torch.no_grad(), handlers.seed(rng_seed=0):
-                traces = self._run(model, guide, args, kwargs)
-            dims = [f.dim for tr in traces for site in tr.values() for f in site.cond_indep_stack if f.dim is not None]
-            self._nesting[key] = -min(dims, default=0)
-        return self._nesting[key]
+
+class _RandomState:
+    """The random state of now: that of torch, and those of the generators that `seed` has given to the run."""
+
+    def __init__(self) -> None:
+        self.generators = [torch.default_generator, *(run.generator for run in enclosing(handlers.seed))]
+        self.states = [generator.get_state() for generator in self.generators if generator is not None]
+
+    def restore(self) -> None:
+        for generator, state in zip(filter(None, self.generators), self.states, strict=True):
+            generator.set_state(state)
 
 
-class _Scored(Handler):
-    """Draw the sites of the guide together with their log densities.
+def _nesting(model: Program, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]) -> int:
+    """How many dimensions the plates of model and guide take; one extra run finds it.
 
-    A bound needs both, and computed together they need neither the inverse of what made the draw nor a check that it
-    lies in the support.
+    It has randomness of its own, so that the step draws the same whether or not this run came before it.
     """
-
-    def process(self, site: Site) -> None:
-        site.scored = True
+    with torch.no_grad(), handlers.seed(rng_seed=0):
+        guide_trace = handlers.trace(guide).get_trace(*args, **kwargs)
+        model_trace = handlers.trace(handlers.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+    sites = (*guide_trace.values(), *model_trace.values())
+    return -min((f.dim for site in sites for f in site.cond_indep_stack if f.dim is not None), default=0)
 
 
 def _latent(trace: Trace) -> list[Site]:

@@ -24,7 +24,10 @@ class Trace_ELBO(ELBO):
             if site.type == "sample":
                 if not site.is_observed:
                     order[site.name] = len(order) + 1
-                found.append(Cost(site.log_prob, len(order), site.cond_indep_stack, site.log_prob_sum))
+                drawn = None if site.is_observed else site
+                found.append(
+                    Cost(site.log_prob, len(order), site.cond_indep_stack, site.log_prob_sum, density_of=drawn)
+                )
         after = 0
         for site in model_trace.nodes.values():
             if site.type == "sample":

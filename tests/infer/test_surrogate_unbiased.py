@@ -312,7 +312,7 @@ class Asking(Handler):
 
 
 BASELINES = {
-    "no_baseline": None,
+    "no_baseline": "none",
     "decaying_average": DecayingAverage(0.8),
     "number": torch.tensor(2.0, dtype=torch.float64),
 }
@@ -339,7 +339,7 @@ def exact(name: str) -> tuple[Tensor, Tensor]:
         return loss.detach(), flat_grad(loss, store.leaves)
 
 
-def estimates(programs: Pair, store: ParamStore, elbo: Trace_ELBO, repeats: int, baseline: Any = None) -> Tensor:
+def estimates(programs: Pair, store: ParamStore, elbo: Trace_ELBO, repeats: int, baseline: Any = "none") -> Tensor:
     memory = Baselines()
     found = []
     for _ in range(repeats):

@@ -1,0 +1,119 @@
+"""`estimate`: choose how the gradients of a program are estimated, and draw its sites accordingly."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, Self
+
+from ppl.drawing import draw_as_asked
+from ppl.messages import did_you_mean, listed
+from ppl.runtime import Handler, Site, enclosing
+
+from .estimators import ESTIMATORS, estimator_of
+
+__all__ = ["NeedsRows", "estimate"]
+
+
+class estimate(Handler):
+    """Draw the latent sites inside the way their estimators need, and give those that name none these.
+
+    Some estimators draw several values at once (the support, an antithetic pair): rows, along a batch dimension of
+    their own to the left of all plates, which everything computed from the site has too.
+
+    Args:
+        fn: the program.
+        estimator: for sites whose family can have it and that ask for none themselves.
+        baseline: for sites with a score function that ask for none themselves.
+        samples: how many draws of each site, averaged; None leaves it to the sites.
+        first_available_dim: the rightmost dimension for rows, negative: left of those of all plates.
+
+    Raises:
+        ValueError: the estimator is unknown; or while running, if a plate is in the way of the rows.
+
+    >>> import torch, ppl, ppl_dist as dist
+    >>> from inference import surrogate_loss
+    >>> logits = torch.zeros(3, requires_grad=True)
+    >>> with ppl.handlers.trace() as tr, estimate(estimator="enumerate"):
+    ...     z = ppl.sample("z", dist.Categorical(logits=logits))
+    >>> surrogate_loss(tr, z.float() ** 2).item()  # the mean of 0, 1 and 4
+    1.6666666269302368
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., Any] | None = None,
+        estimator: str | None = None,
+        baseline: Any = None,
+        samples: int | None = None,
+        *,
+        first_available_dim: int | None = -1,
+    ) -> None:
+        super().__init__(fn)
+        if estimator is not None and estimator not in ESTIMATORS:
+            raise ValueError(
+                f"estimate: unknown estimator {estimator!r}{did_you_mean(estimator, ESTIMATORS)} "
+                f'Expected one of {listed(ESTIMATORS)}. Try estimate(program, estimator="score").'
+            )
+        advice = {"estimator": estimator, "baseline": baseline, "samples": samples}
+        self.advice = [(key, value) for key, value in advice.items() if value is not None]
+        self.first_available_dim = first_available_dim
+        self.names: dict[int, str] = {}
+
+    def begin(self) -> Self:
+        run = copy.copy(self)
+        run.names = {}
+        return run
+
+    def process(self, site: Site) -> None:
+        if site.type != "sample" or site.is_observed or site.value is not None:
+            return
+        site.scored = True
+        self._advise(site)
+        site.infer["_draw"] = self._draw  # when all handlers have spoken; of nested ones the outermost draws
+
+    def finish(self, site: Site) -> None:
+        if self.names and site.type == "sample":
+            site.infer["_dim_to_name"] = {**self.names, **site.infer.get("_dim_to_name", {})}
+
+    def _draw(self, site: Site) -> None:
+        site.estimator = estimator = estimator_of(site)  # type: ignore[attr-defined]  # an attribute of our own
+        if estimator.rows(site):
+            dim = self._free(site)
+            site.infer["_enumerate_dim"], self.names[dim] = dim, site.name
+        if estimator.plain(site):
+            draw_as_asked(site)
+        else:
+            estimator.draw(site)
+
+    def _advise(self, site: Site) -> None:
+        """Put the advice of this handler below that of the site."""
+        if "num_samples" in site.infer:  # as existing scripts ask for local draws
+            site.infer.setdefault("samples", site.infer["num_samples"])
+        for key, value in self.advice:
+            if key not in site.infer and (key != "estimator" or _fits(value, site)):
+                site.infer[key] = value
+
+    def _free(self, site: Site) -> int:
+        """The next dimension for rows."""
+        if self.first_available_dim is None:
+            raise NeedsRows(site.name)
+        for frame in (handler.frame for handler in enclosing(Handler)):
+            if frame is not None and frame.dim is not None and frame.dim <= self.first_available_dim:
+                raise ValueError(
+                    f'estimate: at site "{site.name}", plate "{frame.name}" has dim {frame.dim}, not right of '
+                    f"{self.first_available_dim}. Try estimate(program, first_available_dim={frame.dim - 1})."
+                )
+        return self.first_available_dim - len(self.names)
+
+
+class NeedsRows(RuntimeError):
+    """A site draws rows, and nobody has said yet how many dimensions the plates take."""
+
+
+def _fits(name: str, site: Site) -> bool:
+    try:
+        ESTIMATORS[name].check(site)
+    except ValueError:
+        return False
+    return True
