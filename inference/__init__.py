@@ -2,7 +2,7 @@
 
 from . import optim, reparam
 from .baselines import Baselines, BatchAverage, DecayingAverage, LearnedBaseline, LeaveOneOut
-from .elbo import ELBO, Trace_ELBO
+from .elbo import ELBO, RenyiELBO, Trace_ELBO, TraceGraph_ELBO
 from .estimating import estimate
 from .optim import Optim
 from .surrogate import Cost, surrogate_loss
@@ -18,8 +18,10 @@ __all__ = [
     "LearnedBaseline",
     "LeaveOneOut",
     "Optim",
+    "RenyiELBO",
     "SVIRun",
     "SVIState",
+    "TraceGraph_ELBO",
     "Trace_ELBO",
     "estimate",
     "optim",

@@ -93,6 +93,8 @@ class LeaveOneOut(Baseline):
     plate: str | None = None
 
     def level(self, site: Site, parts: list[Part], context: Context) -> Level:
+        if self.plate is None and "_without" in site.infer:
+            return site.infer["_without"], None
         dim = self._dim(site, context)
         shares = [part.cost.detach() for part in parts if part.cost.dim() >= -dim and part.cost.shape[dim] > 1]
         if not shares:  # no cost tells the draws apart
@@ -154,7 +156,7 @@ class Automatic(Baseline):
     """What a site has that asks for nothing: leave-one-out where there are several draws, else a decaying average."""
 
     def level(self, site: Site, parts: list[Part], context: Context) -> Level:
-        if comparable(site, context.frames, None) is not None:
+        if "_without" in site.infer or comparable(site, context.frames, None) is not None:
             return LeaveOneOut().level(site, parts, context)
         return (None, None) if context.memory is None else DecayingAverage().level(site, parts, context)
 

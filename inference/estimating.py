@@ -77,7 +77,7 @@ class estimate(Handler):
             site.infer["_dim_to_name"] = {**self.names, **site.infer.get("_dim_to_name", {})}
 
     def _draw(self, site: Site) -> None:
-        site.estimator = estimator = estimator_of(site)  # type: ignore[attr-defined]  # an attribute of our own
+        estimator = site.infer["_estimator"] = estimator_of(site)
         if estimator.rows(site):
             dim = self._free(site)
             site.infer["_enumerate_dim"], self.names[dim] = dim, site.name

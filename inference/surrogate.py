@@ -96,7 +96,7 @@ def surrogate_loss(
     """
     stochastic = _stochastic(sites)
     listed = _as_costs(costs, stochastic)
-    estimators = [getattr(site, "estimator", None) or estimator_of(site) for site in stochastic]
+    estimators = [site.infer.get("_estimator") or estimator_of(site) for site in stochastic]
     if not any(map(_acts, stochastic, estimators)):
         return _total(listed)
     return _Sweep(stochastic, estimators, listed, baselines).loss()
@@ -109,15 +109,12 @@ def _stochastic(sites: Trace | Sequence[Site]) -> list[Site]:
 
 def _acts(site: Site, estimator: Estimator) -> bool:
     """Whether there is anything to do at a site but to differentiate through it."""
-    if not estimator.plain(site) and not hasattr(site, "estimator"):
+    if not estimator.plain(site) and "_estimator" not in site.infer:
         raise RuntimeError(
             f'site "{site.name}": the estimator "{estimator.name}" must draw the site itself, and did not. '
             f"Try with inference.estimate():  around the program."
         )
-    return estimator.name not in DIFFERENTIATED or "_enumerate_dim" in site.infer
-
-
-DIFFERENTIATED = ("pathwise", "path_derivative")
+    return not estimator.through or "_enumerate_dim" in site.infer
 
 
 def _total(costs: Sequence[Cost]) -> Tensor:
@@ -180,9 +177,7 @@ class _Sweep:
         return pool, [_total(settled)] if settled else []
 
     def _waits(self, cost: Cost) -> int:
-        if cost.on is None:
-            return (1 << cost.after) - 1
-        return reduce(or_, (self.bits.get(name, 0) for name in cost.on), 0)
+        return (1 << cost.after) - 1 if cost.on is None else self._sites(cost.on)
 
     def _pass(self, place: int, pool: Pool) -> None:
         """Take the expectation over one site of all shares that depend on it."""
@@ -196,7 +191,7 @@ class _Sweep:
         for share in met:
             # a site outside a plate may depend on every entry of it, and every entry of a later cost on that site
             frames = share[0] & own
-            _put(left, (frames, (share[1] & ~bit) | before), _only(pool.pop(share), self._dims(frames)))
+            _put(left, (frames, (share[1] & ~bit) | before), only(pool.pop(share), self._dims(frames)))
         if self.acting[place]:
             parts = [Part(cost, frames, waits, self._dims(frames)) for (frames, waits), cost in left.items()]
             context = Context(self._own(site), self.memory, self.guard, own, before, dims)
@@ -212,9 +207,14 @@ class _Sweep:
 
     def _before(self, place: int) -> int:
         """The sites that the draw of this one may depend on."""
-        if not self.tracked:
-            return (1 << place) - 1
-        return reduce(or_, (self.bits.get(name, 0) for name in parents(self.sites[place])), 0)
+        site = self.sites[place]
+        known = site.infer.get("_parents")
+        if known is None and self.tracked:
+            known = parents(site)
+        return (1 << place) - 1 if known is None else self._sites(known)
+
+    def _sites(self, names: frozenset[str]) -> int:
+        return reduce(or_, (self.bits.get(name, 0) for name in names), 0)
 
     def _own(self, site: Site) -> Any:
         """How often the log density of a site counts, entry by entry."""
@@ -229,7 +229,7 @@ def _vectorised(frames: Sequence[Frame]) -> frozenset[Frame]:
     return frozenset(frame for frame in frames if frame.dim is not None)
 
 
-def _only(value: Tensor, dims: frozenset[int]) -> Tensor:
+def only(value: Tensor, dims: frozenset[int]) -> Tensor:
     """`value` summed over all dimensions but these."""
     outside = [dim for dim in range(-value.dim(), 0) if dim not in dims and value.shape[dim] != 1]
     return value.sum(outside, keepdim=True) if outside else value

@@ -140,7 +140,7 @@ class ELBO:
     def _run(self, model: Program, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Trace, Trace]:
         role = "guide"
         try:
-            guide_trace = handlers.trace(guide).get_trace(*args, **kwargs)
+            guide_trace = self._drawn(handlers.trace(guide).get_trace(*args, **kwargs), guide, args, kwargs)
             role = "model"
             model_trace = handlers.trace(handlers.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
             check_match(model_trace, guide_trace)
@@ -152,6 +152,10 @@ class ELBO:
             error.add_note(f"in the {role}")
             raise
         return model_trace, guide_trace
+
+    def _drawn(self, guide_trace: Trace, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]) -> Trace:
+        """Hook: what the model runs on and is scored against, once the guide has run."""
+        return guide_trace
 
 
 class _RandomState:

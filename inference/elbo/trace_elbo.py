@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ppl import Trace
+from ppl.runtime import Site
 
 from ..surrogate import Cost
 from .base import ELBO
@@ -24,15 +25,20 @@ class Trace_ELBO(ELBO):
             if site.type == "sample":
                 if not site.is_observed:
                     order[site.name] = len(order) + 1
-                drawn = None if site.is_observed else site
-                found.append(
-                    Cost(site.log_prob, len(order), site.cond_indep_stack, site.log_prob_sum, density_of=drawn)
-                )
+                found.append(cost_of(site, len(order), 1.0, None if site.is_observed else site))
         after = 0
         for site in model_trace.nodes.values():
             if site.type == "sample":
                 # everything so far in the model may depend on the latents met so far, and these on all that the
                 # guide drew before them
                 after = max(after, order.get(site.name, 0))
-                found.append(Cost(site.log_prob, after, site.cond_indep_stack, site.log_prob_sum, -1.0))
+                found.append(cost_of(site, after, -1.0))
         return found
+
+
+def cost_of(site: Site, after: int, weight: float, density_of: Site | None = None) -> Cost:
+    """The log density of a site as a cost; what it depends on is known where `TraceGraph_ELBO` has followed it."""
+    on = site.infer.get("_parents")
+    if on is not None and not site.is_observed:
+        on |= {site.name}
+    return Cost(site.log_prob, after, site.cond_indep_stack, site.log_prob_sum, weight, on, density_of)

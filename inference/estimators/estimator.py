@@ -85,13 +85,13 @@ class Estimator:
         name: what a site calls it by, `infer={"estimator": name}`.
         biased: whether the expectation of the gradient is another one.
         any_order: whether derivatives of every order are right, or the first alone.
-        pathwise: whether the gradient goes through the draw, so that there is nothing left to do.
+        through: whether the gradient goes through the draw, so that a single one leaves nothing to do.
     """
 
     name: ClassVar[str]
     biased: ClassVar[bool] = False
     any_order: ClassVar[bool] = False
-    pathwise: ClassVar[bool] = False
+    through: ClassVar[bool] = False
 
     def check(self, site: Site) -> None:
         """Raise if the estimator cannot be used at this site."""

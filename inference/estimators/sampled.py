@@ -19,6 +19,7 @@ class Pathwise(Estimator):
 
     name = "pathwise"
     any_order = True
+    through = True
 
     def check(self, site: Site) -> None:
         if not site.fn.has_rsample:
