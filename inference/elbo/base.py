@@ -120,8 +120,16 @@ class ELBO:
         try:
             return self._laid_out(self._nesting.get(key), model, guide, args, kwargs)
         except NeedsRows:
-            nesting = self._nesting[key] = _nesting(model, guide, args, kwargs)
-        return self._laid_out(nesting, model, guide, args, kwargs)
+            return self._laid_out(self.plate_nesting(model, guide, args, kwargs), model, guide, args, kwargs)
+
+    def plate_nesting(self, model: Program, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]) -> int:
+        """How many dimensions the plates of model and guide take; one extra run finds it."""
+        if self.max_plate_nesting is not None:
+            return self.max_plate_nesting
+        known = self._nesting.get((model, guide))
+        if known is None:
+            known = self._nesting[model, guide] = _nesting(model, guide, args, kwargs)
+        return known
 
     def _laid_out(self, nesting: int | None, *run: Any) -> tuple[Trace, Trace]:
         """A run with the particles, where they are drawn at once, and all rows to the left of `nesting` dimensions."""
@@ -171,7 +179,7 @@ class _RandomState:
 
 
 def _nesting(model: Program, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]) -> int:
-    """How many dimensions the plates of model and guide take; one extra run finds it.
+    """The number of dimensions that the plates take in a run.
 
     It has randomness of its own, so that the step draws the same whether or not this run came before it.
     """

@@ -16,7 +16,7 @@ from ..estimators import Guard
 from ..estimators.estimator import once
 from ..surrogate import Cost, surrogate_loss
 from .base import ELBO, Program
-from .weights import Weights, importance_weights
+from .weights import Weights, check_one_draw, importance_weights
 
 __all__ = ["RenyiELBO"]
 
@@ -97,16 +97,10 @@ class RenyiELBO(ELBO):
                 site.infer["_without"] = weights.of_run(without, number)
 
     def _drawn(self, guide_trace: Trace, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]) -> Trace:
-        doubly = self.doubly_reparameterized
-        for site in (site for site in guide_trace.values() if "_estimator" in site.infer):
-            estimator = site.infer["_estimator"]
-            if "_enumerate_dim" in site.infer or (doubly and not estimator.through):
-                expected = "one pathwise draw" if doubly else "one draw"
-                raise ValueError(
-                    f'RenyiELBO: site "{site.name}" has the estimator "{estimator.name}", expected {expected} for each '
-                    f'particle. Try infer={{"estimator": "{"pathwise" if doubly else "score"}"}}, or Trace_ELBO.'
-                )
-        return self._held(guide_trace, guide, args, kwargs) if doubly else guide_trace
+        check_one_draw(self, guide_trace, pathwise=self.doubly_reparameterized)
+        if not self.doubly_reparameterized:
+            return guide_trace
+        return self._held(guide_trace, guide, args, kwargs)
 
     def _held(self, guide_trace: Trace, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]) -> Trace:
         """The same draws, scored by the guide with its parameters held constant.

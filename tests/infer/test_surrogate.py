@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 import ppl_dist as dist
-from inference import Baselines, Cost, DecayingAverage, Trace_ELBO, surrogate_loss
+from inference import Baselines, Cost, DecayingAverage, Trace_ELBO, estimate, surrogate_loss
 from ppl import Trace, observe, plate, sample
 from ppl import handlers as h
 from tests.support.enumeration import exact_expectation
@@ -305,3 +305,10 @@ def test_a_program_without_score_sites_is_its_costs() -> None:
     cost = u**2
     assert surrogate_loss(tr, cost) is cost
     assert surrogate_loss(tr, []).item() == 0.0
+
+
+def test_a_vector_of_coins_is_not_enumerated() -> None:
+    logits = leaf(0.3, -0.2)
+    with h.trace() as tr, estimate(estimator="enumerate"):
+        sample("z", Bernoulli(logits=logits).to_event(1))
+    assert tr["z"].infer["_estimator"].name == "score"
