@@ -7,6 +7,7 @@ vectorised are callers of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from math import inf
 from typing import Any
 
@@ -21,7 +22,7 @@ from ppl.site import Site
 from ppl_dist import validation_enabled_now
 
 from ..baselines import PARTICLES, Baselines
-from ..estimating import NeedsRows, estimate
+from ..estimating import NeedsRows, estimate, plainly
 from ..surrogate import Cost, surrogate_loss
 
 __all__ = ["ELBO"]
@@ -117,10 +118,9 @@ class ELBO:
             else:
                 self._nesting[key] = None
                 return traces
-        try:
+        with suppress(NeedsRows):
             return self._laid_out(self._nesting.get(key), model, guide, args, kwargs)
-        except NeedsRows:
-            return self._laid_out(self.plate_nesting(model, guide, args, kwargs), model, guide, args, kwargs)
+        return self._laid_out(self.plate_nesting(model, guide, args, kwargs), model, guide, args, kwargs)
 
     def plate_nesting(self, model: Program, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]) -> int:
         """How many dimensions the plates of model and guide take; one extra run finds it."""
@@ -183,7 +183,7 @@ def _nesting(model: Program, guide: Program, args: Sequence[Any], kwargs: dict[s
 
     It has randomness of its own, so that the step draws the same whether or not this run came before it.
     """
-    with torch.no_grad(), handlers.seed(rng_seed=0):
+    with torch.no_grad(), handlers.seed(rng_seed=0), plainly():
         guide_trace = handlers.trace(guide).get_trace(*args, **kwargs)
         model_trace = handlers.trace(handlers.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
     sites = (*guide_trace.values(), *model_trace.values())
