@@ -59,7 +59,7 @@ class RenyiELBO(ELBO):
         super().__init__(num_particles, max_plate_nesting, vectorize_particles, retain_graph=retain_graph)
         if alpha == 1:
             raise ValueError(
-                "RenyiELBO: alpha must not be 1, got 1. That is the evidence lower bound: try Trace_ELBO()."
+                "RenyiELBO: alpha must not be 1, got 1. That is the evidence lower bound. Try Trace_ELBO()."
             )
         if doubly_reparameterized and alpha != 0:
             raise ValueError(f"RenyiELBO: doubly_reparameterized needs alpha 0, got {alpha}. Try RenyiELBO(alpha=0).")
