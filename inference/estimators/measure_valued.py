@@ -25,7 +25,7 @@ Generator = torch.Generator | None
 
 
 class Weak(NamedTuple):
-    """d p / d parameter = constant * (law of `positive` - law of `negative`), entry by entry."""
+    """d p / d parameter = constant * (law of `positive` - law of `negative`), entry by entry of the batch."""
 
     constant: Tensor
     positive: Tensor
@@ -74,11 +74,11 @@ def _weibull_scale(fn: Any, x: Tensor, generator: Generator) -> Weak:
 
 
 def _poisson_rate(fn: Any, x: Tensor, generator: Generator) -> Weak:
-    return Weak(torch.ones_like(x), x + 1, x)
+    return Weak(torch.ones_like(fn.rate), x + 1, x)
 
 
 def _bernoulli_probs(fn: Any, x: Tensor, generator: Generator) -> Weak:
-    return Weak(torch.ones_like(x), torch.ones_like(x), torch.zeros_like(x))
+    return Weak(torch.ones_like(fn.probs), torch.ones_like(x), torch.zeros_like(x))
 
 
 def _geometric_probs(fn: Any, x: Tensor, generator: Generator) -> Weak:

@@ -1,8 +1,8 @@
 """`arm` and `disarm`: the law of the pair, the gradient in expectation, and the variance that they promise.
 
 The noise of a pair enters by polynomials between known points, so that expectations over it are exact sums (Gauss and
-Legendre). Where programs are sampled, each component lies within 4 standard errors (a correct estimator fails one in
-about 16,000), and the standard error is below 2% of the norm of the gradient.
+Legendre). Where programs are sampled, each component lies within 4 standard errors from 60 repeats or more (a correct
+estimator fails one in about 5,000), and the standard error is below 2% of the norm of the gradient.
 """
 
 from __future__ import annotations
@@ -294,10 +294,10 @@ def flat(loss: Tensor, leaves: list[Tensor]) -> Tensor:
     return torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, leaves)])
 
 
-def gradients(case: Case, estimator: str, samples: int | None = None, episodes: int = 10_000) -> tuple[Tensor, Tensor]:
-    """Twenty estimates of the expected cost and of its gradient, each from many episodes at once."""
+def gradients(case: Case, estimator: str, samples: int | None = None, episodes: int = 2000) -> tuple[Tensor, Tensor]:
+    """A hundred estimates of the expected cost and of its gradient, each from many episodes at once."""
     values, found = [], []
-    for seed in range(20):
+    for seed in range(100):
         chosen = estimate(estimator=estimator, samples=samples, first_available_dim=ROWS)
         with h.seed(rng_seed=seed), h.trace() as tr, chosen, plate("episodes", episodes, dim=-3):
             cost = case.program(*case.leaves)
@@ -322,7 +322,7 @@ def test_several_pairs_are_averaged() -> None:
     _, single = gradients(case, "disarm")
     _, triple = gradients(case, "disarm", samples=3)
     assert_unbiased(triple, flat(expected, [A]))
-    assert triple.var(0).sum() < 0.6 * single.var(0).sum()  # a third, for variances from 20 repeats each
+    assert triple.var(0).sum() < 0.5 * single.var(0).sum()  # a third, for variances from 100 repeats each
 
 
 @pytest.mark.parametrize("name", list(PROGRAMS))
@@ -330,18 +330,22 @@ def test_several_pairs_are_averaged() -> None:
 def test_gradient_of_a_bound_is_that_of_its_expectation(name: str, estimator: str) -> None:
     model, guide = PROGRAMS[name]
     subsampled = "subsample" in name  # one minibatch is shared by all particles, so more repeats are needed
-    elbo = Trace_ELBO(num_particles=400 if subsampled else 5000, vectorize_particles=True)
+    elbo = Trace_ELBO(num_particles=400 if subsampled else 2000, vectorize_particles=True)
     with ParamStore() as store:
         pair = Pair(model, estimate(guide, estimator=estimator))
-        draws = estimates(pair, store, elbo, 300 if subsampled else 25)
+        draws = estimates(pair, store, elbo, 300 if subsampled else 60)
     assert_unbiased(draws, exact(name)[1], 0.05 if subsampled else 0.02)
 
 
-def test_a_bound_without_vectorised_particles() -> None:
+def test_looped_particles_average_single_ones() -> None:
     model, guide = PROGRAMS["chain_of_two"]
+    pair = Pair(model, estimate(guide, estimator="disarm"))
     with ParamStore() as store:
-        draws = estimates(Pair(model, estimate(guide, estimator="disarm")), store, Trace_ELBO(num_particles=10), 400)
-    assert_unbiased(draws, exact("chain_of_two")[1], 0.05)
+        with h.seed(rng_seed=torch.Generator().manual_seed(0)):
+            singles = [estimates(pair, store, Trace_ELBO(), 1) for _ in range(5)]
+        with h.seed(rng_seed=torch.Generator().manual_seed(0)):
+            looped = estimates(pair, store, Trace_ELBO(num_particles=5), 1)
+    torch.testing.assert_close(looped[0], torch.cat(singles).mean(0))
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
