@@ -14,7 +14,7 @@ from ppl_dist.samplers import standard_uniform
 from ppl_dist.shapes import sum_rightmost
 
 from .entries import entries_of, spread
-from .estimator import Context, Estimator, Part, has_rows, laid_out, samples, slope
+from .estimator import Context, Estimator, Part, has_rows, laid_out, once, samples, slope
 from .sampled import mean
 
 __all__ = ["Disarm"]
@@ -69,10 +69,10 @@ class Disarm(Estimator):
         return torch.nn.functional.pad(passed * (1 - s), (0, 1))
 
     def expect(self, site: Site, parts: list[Part], context: Context) -> list[Part]:
-        averaged = [part._replace(cost=mean(part.cost, site)) for part in parts]
-        costs = [part.cost.detach() for part in parts if has_rows(part.cost, site)]
         entries, event = entries_of(site)
         log_prob = entries.log_prob(site.value)
+        averaged = [part._replace(cost=once(mean(part.cost, site), site, context.guard, log_prob)) for part in parts]
+        costs = [part.cost.detach() for part in parts if has_rows(part.cost, site)]
         if not costs or not log_prob.requires_grad:
             return averaged
         cost, dim = reduce(torch.add, costs), site.infer["_enumerate_dim"]

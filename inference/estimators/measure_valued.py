@@ -17,7 +17,7 @@ from ppl_dist.samplers import draw_from, standard_exponential, standard_normal
 from ppl_dist.shapes import sum_rightmost
 
 from .entries import entries_of
-from .estimator import Context, Estimator, Part, has_rows, laid_out, log_density, samples, slope
+from .estimator import Context, Estimator, Part, has_rows, laid_out, log_density, once, samples, slope
 
 __all__ = ["MeasureValued"]
 
@@ -142,11 +142,14 @@ class MeasureValued(Estimator):
             return parts
         self._check_alone(site, told)
         found = [part for part in parts if not has_rows(part.cost, site)]
-        found += [part._replace(cost=_average(part.cost, dim, count)) for part in told]
+        density = log_density(site)
+        found += [
+            part._replace(cost=once(_average(part.cost, dim, count), site, context.guard, density)) for part in told
+        ]
         cost = reduce(torch.add, [part.cost.detach() for part in told])
         found += [context.part(term) for term in self._slopes(site, cost, context)]
         # the log density is a cost too, whose explicit derivative has expectation zero
-        score = _average(log_density(site), dim, count)
+        score = _average(density, dim, count)
         return [*found, context.part((score.detach() - score) * context.own)]
 
     def _slopes(self, site: Site, cost: Tensor, context: Context) -> Iterator[Tensor]:
