@@ -80,7 +80,7 @@ class Disarm(Estimator):
         gap = spread(cost - cost.roll(pairs, dim), event) * site.infer["_weights"]
         # the log density is a cost too, whose explicit derivative has expectation zero
         by = (gap - spread(context.own, event)) / (2 * pairs)
-        term = slope(log_prob, by, site, context.guard)
+        term = slope(log_prob, by, site, context.guard, *(part.cost for part in parts))
         return [*averaged, context.part(sum_rightmost(term, event).sum(dim, keepdim=True))]
 
 

@@ -188,9 +188,9 @@ def once(x: Tensor, site: Site, guard: Guard, *ties: Tensor) -> Tensor:
     return _Once.apply(x, site.name, guard, *ties)  # type: ignore[no-any-return,no-untyped-call]  # torch has no types
 
 
-def slope(of: Tensor, by: Tensor, site: Site, guard: Guard) -> Tensor:
-    """Zeros, entry by entry, with the first derivative of `of * by.detach()`."""
-    return (once(of, site, guard, by) - of.detach()) * by.detach()
+def slope(of: Tensor, by: Tensor, site: Site, guard: Guard, *ties: Tensor) -> Tensor:
+    """Zeros, entry by entry, with the first derivative of `of * by.detach()`; `ties` are what `by` was made of."""
+    return (once(of, site, guard, *ties) - of.detach()) * by.detach()
 
 
 class _Once(torch.autograd.Function):

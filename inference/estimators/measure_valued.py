@@ -147,12 +147,13 @@ class MeasureValued(Estimator):
             part._replace(cost=once(_average(part.cost, dim, count), site, context.guard, density)) for part in told
         ]
         cost = reduce(torch.add, [part.cost.detach() for part in told])
-        found += [context.part(term) for term in self._slopes(site, cost, context)]
+        ties = [part.cost for part in told]
+        found += [context.part(term) for term in self._slopes(site, cost, context, ties)]
         # the log density is a cost too, whose explicit derivative has expectation zero
         score = _average(density, dim, count)
         return [*found, context.part((score.detach() - score) * context.own)]
 
-    def _slopes(self, site: Site, cost: Tensor, context: Context) -> Iterator[Tensor]:
+    def _slopes(self, site: Site, cost: Tensor, context: Context, ties: list[Tensor]) -> Iterator[Tensor]:
         entries, event = entries_of(site)
         dim, count = site.infer["_enumerate_dim"], samples(site)
         own = entries.batch_shape[len(entries.batch_shape) - event :]
@@ -163,7 +164,7 @@ class MeasureValued(Estimator):
             each: Tensor = gap.unflatten(dim, (own.numel(), count))  # type: ignore[no-untyped-call]  # torch has no types there
             each = each.mean(dim, keepdim=True).movedim(dim - 1, -1)
             by = constant * each.reshape(each.shape[:-1] + own)
-            yield sum_rightmost(slope(getattr(entries, name), by, site, context.guard), event)
+            yield sum_rightmost(slope(getattr(entries, name), by, site, context.guard, *ties), event)
 
     def _check_alone(self, site: Site, parts: list[Part]) -> None:
         """All entries of a batch move at once, so that each must have costs of its own."""
