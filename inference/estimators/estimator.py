@@ -118,6 +118,11 @@ class Estimator:
         """
         raise NotImplementedError(f"{type(self).__name__} does not define expect(site, parts, context).")
 
+    def describe(self, site: Site) -> str:
+        """What the site uses, in a few words for a table."""
+        count = samples(site)
+        return f"{self.name}{f', {count} draws' if count > 1 else ''}{' (biased)' if self.biased else ''}"
+
     def refuse(self, site: Site, lacks: str, better: str) -> Exception:
         """The error for a family that the estimator is not for."""
         return ValueError(

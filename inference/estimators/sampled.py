@@ -78,6 +78,9 @@ class Score(Estimator):
             parts += self._controls(site, log_prob, parts, context)
         return free + [part._replace(cost=mean(part.cost, site)) for part in parts]
 
+    def describe(self, site: Site) -> str:
+        return f"{super().describe(site)}, {baseline_of(site).describe(site)}"
+
     def _controls(self, site: Site, log_prob: Tensor, parts: list[Part], context: Context) -> list[Part]:
         """What has expectation zero and makes the sum vary less: the baseline, and what trains it."""
         level, training = baseline_of(site).level(site, parts, context)
