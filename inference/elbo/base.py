@@ -28,6 +28,7 @@ from ..surrogate import Cost, surrogate_loss
 __all__ = ["ELBO"]
 
 Program = Callable[..., Any]
+REMEMBERED = 100  # pairs of programs of which a bound knows something
 
 
 class ELBO:
@@ -113,6 +114,8 @@ class ELBO:
         random = None if key in self._nesting else _RandomState()
         with suppress(NeedsRows):
             traces = self._laid_out(nesting, model, guide, args, kwargs)
+            if len(self._nesting) > REMEMBERED:  # programs that are made anew for every call
+                self._nesting.clear()
             self._nesting.setdefault(key, nesting)
             return traces
         if random is not None:  # so that the step draws the same whether or not it was begun before
