@@ -27,13 +27,18 @@ class Trace_ELBO(ELBO):
                     order[site.name] = len(order) + 1
                 found.append(cost_of(site, len(order), 1.0, None if site.is_observed else site))
         after = 0
+        places: list[tuple[Site, int]] = []
         for site in model_trace.nodes.values():
             if site.type == "sample":
                 # everything so far in the model may depend on the latents met so far, and these on all that the
                 # guide drew before them
                 after = max(after, order.get(site.name, 0))
-                found.append(cost_of(site, after, -1.0))
-        return found
+                places.append((site, after))
+        return found + self._model_costs(places)
+
+    def _model_costs(self, places: list[tuple[Site, int]]) -> list[Cost]:
+        """Hook: the costs of the model's sites, each with how many latent sites of the guide it may depend on."""
+        return [cost_of(site, after, -1.0) for site, after in places]
 
 
 def cost_of(site: Site, after: int, weight: float, density_of: Site | None = None) -> Cost:
