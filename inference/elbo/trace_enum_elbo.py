@@ -67,6 +67,8 @@ class TraceEnum_ELBO(Trace_ELBO):
         with torch.no_grad():
             model_trace, guide_trace = self.traces(model, guide, args, kwargs)
         variables, factors, _ = self._split([(site, 0) for site in model_trace.values() if site.type == "sample"])
+        if not variables:
+            return {}
         rows = _rows(guide_trace)
         with torch.enable_grad():
             probes = {name: _probe(site, factors, rows).requires_grad_() for name, site in variables.items()}
@@ -122,7 +124,8 @@ class _Layout(handlers.enum):
             if not self.known:
                 raise NeedsRows(site.name)
             site.infer |= {"enumerate": "parallel", "_summed": True}
-        super().process(site)
+        if "_summed" in site.infer or self.born:  # before the first of them no dimension is taken
+            super().process(site)
 
 
 def _rows(guide_trace: Trace) -> set[int]:
