@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from math import log
 from typing import Any, NamedTuple
 
 import pytest
@@ -12,13 +11,11 @@ from torch import Tensor
 
 import ppl
 import ppl_dist as dist
-from inference import SVI, Trace_ELBO, optim
+from inference import SVI, optim
 from inference.elbo.trace_enum_elbo import TraceEnum_ELBO
-from inference.enumerating import config_enumerate
 from ppl import ParamStore, markov, observe, param, plate, sample
 from ppl import handlers as h
 from ppl_dist import constraints
-from tests.errors.reading import advice, fails
 from tests.support.enumeration import exact_expectation, outcomes
 
 Program = Callable[..., Any]
@@ -401,155 +398,6 @@ def test_marginals_keep_the_family_where_they_can() -> None:
 
 def test_without_sites_to_sum_there_are_no_marginals() -> None:
     assert TraceEnum_ELBO().compute_marginals(lambda: observe("x", Normal(0.0, 1.0), 0.0), nothing) == {}
-
-
-# Refusals
-
-
-def test_a_guide_that_enumerates_what_the_model_does_not_have() -> None:
-    def guide() -> None:
-        sample("j", Bernoulli(0.5), infer=ENUM)
-
-    message = fails(ValueError, lambda: TraceEnum_ELBO().loss(mixture().model, guide), 'site "j": the guide has')
-    assert 'infer={"is_auxiliary": True}' in message
-
-
-def test_a_latent_site_that_nobody_enumerates() -> None:
-    def model() -> None:
-        sample("k", Bernoulli(0.5))
-
-    fails(ValueError, lambda: TraceEnum_ELBO().loss(model, nothing), 'site "k": the model has this latent site')
-    assert TraceEnum_ELBO().loss(config_enumerate(model), nothing) == pytest.approx(0.0, abs=1e-7)
-
-
-@pytest.mark.parametrize("infer", [{"num_samples": 3}, {"budget": 1}])
-def test_a_site_that_is_not_summed_in_full(infer: dict[str, int]) -> None:
-    def model() -> None:
-        sample("k", Bernoulli(0.5), infer=ENUM | infer)
-
-    fails(ValueError, lambda: TraceEnum_ELBO().loss(model, nothing), 'site "k": the model has this latent site')
-
-
-@pytest.mark.parametrize("nesting", [None, 1])
-def test_values_that_cannot_be_listed(nesting: int | None) -> None:
-    def model() -> None:
-        k = sample("k", dist.Poisson(2.0), infer=ENUM)
-        observe("x", Normal(k, 1.0), 0.5)
-
-    message = fails(
-        NotImplementedError,
-        lambda: TraceEnum_ELBO(max_plate_nesting=nesting).loss(model, nothing),
-        'site "k": the model cannot be summed over it',
-        "expected a distribution with enumerate_support, got Poisson",
-    )
-    code = advice(message, r"Try (sample\(.+?\)) in the guide").replace("...", "1.5")
-    TraceEnum_ELBO(max_plate_nesting=nesting).loss(
-        model, lambda: eval(code, {"sample": sample, "Poisson": dist.Poisson})
-    )
-
-
-def test_entries_that_are_one_event_cannot_be_listed() -> None:
-    def model() -> None:
-        sample("k", Bernoulli(torch.full((3,), 0.5)).to_event(1), infer=ENUM)
-
-    fails(NotImplementedError, lambda: TraceEnum_ELBO().loss(model, nothing), "got Bernoulli.to_event(1)")
-
-
-def minibatch_below() -> None:
-    k = sample("k", Categorical(logits=weights()), infer=ENUM)
-    with plate("data", 6, subsample=[0, 2]):
-        observe("x", Normal(loc()[k], 1.0), X[0, :2])
-
-
-def test_the_advice_where_scales_differ_works() -> None:
-    message = fails(ValueError, lambda: TraceEnum_ELBO().loss(minibatch_below, nothing), "expected one scale")
-    code = advice(message, r"Try (sample\(.+?\)) in the guide").replace("...", "logits=q")
-    names = {"sample": sample, "Categorical": Categorical}
-    loss = TraceEnum_ELBO().loss(
-        minibatch_below, lambda: eval(code, names | {"q": param("q", torch.zeros(3).double())})
-    )
-    likelihood = 3 * Normal(loc(), 1.0).log_prob(X[0, :2, None]).sum(0)
-    assert loss == pytest.approx((log(1 / 3) - (weights().log_softmax(0) + likelihood).mean()).item())
-
-
-def test_the_advice_where_entries_are_needed_together_works() -> None:
-    def model() -> None:
-        with plate("data", 3):
-            k = sample("k", Bernoulli(logits=weights()), infer=ENUM)
-        observe("x", Normal(k.sum(-1, keepdim=True), 1.0), X[0, :1])
-
-    message = fails(ValueError, lambda: TraceEnum_ELBO().loss(model, nothing), "too many combinations")
-    code = advice(message, r"Try (sample\(.+?\)) in the guide").replace("...", "0.5")
-
-    def guide() -> None:
-        with plate("data", 3):
-            eval(code, {"sample": sample, "Bernoulli": Bernoulli})
-
-    TraceEnum_ELBO().loss(model, guide)
-
-
-def test_rows_of_the_guide_that_are_needed_together() -> None:
-    """Entries of a plate that the guide enumerates meet in the sum over a site outside."""
-
-    def model() -> None:
-        a = sample("a", Bernoulli(logits=weights()[0]), infer=ENUM)
-        with plate("data", 3):
-            k = sample("k", Bernoulli(logits=weights()[1] * a))
-            observe("x", Normal(k + a, 1.0), X[0])
-
-    def guide() -> None:
-        with plate("data", 3):
-            sample("k", Bernoulli(logits=param("q", torch.zeros(3).double())), infer=ENUM)
-
-    fails(ValueError, lambda: TraceEnum_ELBO().loss(model, guide), "too many combinations to sum", '"score"')
-
-
-def test_the_other_bounds_do_not_sum_the_model() -> None:
-    fails(ValueError, lambda: Trace_ELBO().loss(*mixture()), 'site "k": the model has this latent site')
-
-
-# config_enumerate
-
-
-def test_config_enumerate_asks_for_what_can_be_listed() -> None:
-    @config_enumerate(default="parallel", expand=True)
-    def model() -> None:
-        sample("k", Bernoulli(0.5))
-        sample("own", Bernoulli(0.5), infer={"enumerate": "sequential"})
-        sample("score", Bernoulli(0.5), infer={"estimator": "score"})
-        sample("z", Normal(0.0, 1.0))
-        sample("event", Bernoulli(torch.full((2,), 0.5)).to_event(1))
-        observe("x", Bernoulli(0.5), 1.0)
-
-    trace = h.trace(model).get_trace()
-    assert trace["k"].infer == {"enumerate": "parallel", "expand": True}
-    assert trace["own"].infer == {"enumerate": "sequential"}
-    assert not any("enumerate" in trace[name].infer for name in ("score", "z", "event", "x"))
-    assert h.trace(config_enumerate(lambda: sample("k", Bernoulli(0.5)), default=None)).get_trace()["k"].infer == {}
-
-
-def test_config_enumerate_draws_several() -> None:
-    model, guide = continuous()
-    loss = TraceEnum_ELBO().loss(model, config_enumerate(guide, num_samples=5))
-    assert loss == loss
-    trace = h.trace(config_enumerate(guide, num_samples=5)).get_trace()
-    assert trace["mu"].infer["num_samples"] == 5
-
-
-@pytest.mark.parametrize(
-    ("options", "part"),
-    [
-        ({"default": "flat"}, 'default must be "parallel", "sequential" or None, got \'flat\''),
-        ({"num_samples": 0}, "num_samples must be at least 1"),
-        ({"default": "sequential", "num_samples": 2}, 'with default "parallel"; got num_samples 2'),
-    ],
-)
-def test_config_enumerate_refuses(options: dict[str, Any], part: str) -> None:
-    def program() -> None:
-        sample("k", Bernoulli(0.5))
-
-    message = fails(ValueError, lambda: config_enumerate(program, **options), "config_enumerate: ", part)
-    eval(advice(message), {"config_enumerate": config_enumerate, "program": program})
 
 
 # A fit
