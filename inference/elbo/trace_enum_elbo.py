@@ -17,11 +17,9 @@ from ..estimators.enumerated import has_list
 from ..surrogate import Cost
 from .base import Program
 from .elimination import Factor, eliminate, factor_of, size
-from .trace_elbo import Trace_ELBO
+from .trace_elbo import Places, Trace_ELBO
 
 __all__ = ["TraceEnum_ELBO"]
-
-Places = list[tuple[Site, int]]  # sites, each with how many latent sites of the guide it may depend on
 
 
 class TraceEnum_ELBO(Trace_ELBO):
@@ -78,19 +76,19 @@ class TraceEnum_ELBO(Trace_ELBO):
             found = torch.autograd.grad(totals, list(probes.values()), materialize_grads=True)
         return {name: _posterior(site, probs) for (name, site), probs in zip(variables.items(), found, strict=True)}
 
-    def _model_costs(self, places: Places) -> list[Cost]:
-        variables, factors, others = self._split(places)
+    def _model_costs(self, model: Places) -> list[Cost]:
+        variables, factors, others = self._split(model)
         costs = super()._model_costs(others)
         for marginal in eliminate(factors, variables):
             value = marginal.value * marginal.scale
             costs.append(Cost(value, marginal.after, tuple(marginal.frames), weight=-1.0))
         return costs
 
-    def _split(self, places: Places) -> tuple[dict[str, Site], list[Factor], Places]:
+    def _split(self, model: Places) -> tuple[dict[str, Site], list[Factor], Places]:
         """The sites to sum out, the factors that depend on one of them, and the other sites."""
-        variables = {site.name: site for site, _ in places if self._sums_out(site)}
+        variables = {site.name: site for site, _ in model if self._sums_out(site)}
         factors, others = [], []
-        for site, after in places:
+        for site, after in model:
             factor = factor_of(site, variables, after) if variables else None
             if factor is not None and factor.on:
                 factors.append(factor)
