@@ -9,7 +9,7 @@ from ppl_dist.samplers import draw_from
 from ppl_dist.tree import detached
 
 from ..baselines import baseline_of
-from .estimator import Context, Estimator, Guard, Part, has_rows, laid_out, log_density, magic_box, once, samples
+from .estimator import Context, Estimator, Part, has_rows, laid_out, log_density, magic_box, once, samples
 
 __all__ = ["PathDerivative", "Pathwise", "Score"]
 
@@ -48,7 +48,7 @@ class PathDerivative(Pathwise):
             super().draw(site)
         else:
             site.value = draw_from(site.fn.rsample, site.generator)
-        site.value = once(site.value, site, Guard())
+        site.value = once(site.value, site, site.infer["_guard"])
         site.unscaled_log_prob = detached(site.fn).log_prob(site.value)
 
 
