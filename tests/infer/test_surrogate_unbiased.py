@@ -2,8 +2,8 @@
 
 Monte Carlo error is in the assertion: each component within 4 standard errors, and the standard error below 2% of the
 gradient's norm, so that a missing term cannot hide in it. From 40 runs on, a correct estimator fails one component in
-3,700 (Student's t, 39 degrees of freedom). There are about 950 components, so another seed would raise a false alarm
-in one case of four; seeds follow from test names, and what passes once passes again on the same versions.
+3,700 (Student's t, 39 degrees of freedom). There are about 1,200 components, so another seed would raise a false alarm
+in one case of three; seeds follow from test names, and what passes once passes again on the same versions.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ ESTIMATORS = {
     "enumerate_the_likeliest": Setting({"estimator": "enumerate", "budget": 1}, finite),
     "path_derivative": Setting({"estimator": "path_derivative"}, continuous),
     "arm": Setting({"estimator": "arm"}, of(dist.Bernoulli)),
-    "disarm": Setting({"estimator": "disarm"}, of(dist.Bernoulli, dist.Categorical)),
+    "disarm": Setting({"estimator": "disarm"}, of(dist.Bernoulli, dist.Categorical, dist.OneHotCategorical)),
     "measure_valued": Setting({"estimator": "measure_valued"}, of(dist.Normal, dist.Poisson, dist.Exponential)),
 }
 
