@@ -19,11 +19,12 @@ from torch import Tensor
 import ppl_dist as dist
 from inference import Trace_ELBO, estimate, surrogate_loss
 from inference.estimators import disarm
-from ppl import ParamStore, param, plate, sample
 from ppl import handlers as h
+from ppl import param, plate, sample
 from tests.errors.reading import advice, fails
-from tests.infer.test_surrogate_unbiased import PROGRAMS, Pair, estimates, exact
 from tests.support.enumeration import exact_expectation
+from tests.support.stochastic import Pair
+from tests.support.unbiased import Estimates, Setting
 
 Bernoulli, Categorical, OneHot = dist.Bernoulli, dist.Categorical, dist.OneHotCategorical
 ESTIMATORS = ["arm", "disarm"]
@@ -325,32 +326,6 @@ def test_several_pairs_are_averaged() -> None:
     assert triple.var(0).sum() < 0.5 * single.var(0).sum()  # a third, for variances from 60 repeats each
 
 
-BOUNDS = [(name, "disarm") for name in PROGRAMS] + [(name, "arm") for name in ("chain_of_two", "nested_plates")]
-NOISY = ("subsampled_plate", "score_normal_between_pathwise_and_discrete")  # by other draws than those of the pairs
-
-
-@pytest.mark.parametrize(("name", "estimator"), BOUNDS)
-def test_gradient_of_a_bound_is_that_of_its_expectation(name: str, estimator: str) -> None:
-    model, guide = PROGRAMS[name]
-    subsampled = "subsample" in name  # one minibatch is shared by all particles, so more repeats are needed
-    elbo = Trace_ELBO(num_particles=400 if subsampled else 2000, vectorize_particles=True)
-    with ParamStore() as store:
-        pair = Pair(model, estimate(guide, estimator=estimator))
-        draws = estimates(pair, store, elbo, 300 if subsampled else 60)
-    assert_unbiased(draws, exact(name)[1], 0.05 if name in NOISY else 0.02)
-
-
-def test_looped_particles_average_single_ones() -> None:
-    model, guide = PROGRAMS["chain_of_two"]
-    pair = Pair(model, estimate(guide, estimator="disarm"))
-    with ParamStore() as store:
-        with h.seed(rng_seed=torch.Generator().manual_seed(0)):
-            singles = [estimates(pair, store, Trace_ELBO(), 1) for _ in range(5)]
-        with h.seed(rng_seed=torch.Generator().manual_seed(0)):
-            looped = estimates(pair, store, Trace_ELBO(num_particles=5), 1)
-    torch.testing.assert_close(looped[0], torch.cat(singles).mean(0))
-
-
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_where_the_guide_is_the_posterior_the_gradient_does_not_vary(estimator: str) -> None:
     def model() -> None:
@@ -361,8 +336,7 @@ def test_where_the_guide_is_the_posterior_the_gradient_does_not_vary(estimator: 
         with plate("data", 3):
             sample("z", Bernoulli(logits=param("q", torch.tensor([0.3, -1.0, 2.0]))))
 
-    with ParamStore() as store:
-        draws = estimates(Pair(model, estimate(guide, estimator=estimator)), store, Trace_ELBO(num_particles=4), 20)
+    draws = Estimates(Pair(model, guide), Setting({"estimator": estimator}), Trace_ELBO(num_particles=4)).draw(20)
     torch.testing.assert_close(draws, torch.zeros_like(draws), rtol=0, atol=1e-6)
 
 

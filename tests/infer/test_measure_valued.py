@@ -16,11 +16,12 @@ from torch import Tensor
 import ppl_dist as dist
 from inference import Trace_ELBO, estimate, surrogate_loss
 from inference.estimators.measure_valued import RULES
-from ppl import ParamStore, observe, param, plate, sample
 from ppl import handlers as h
+from ppl import observe, param, plate, sample
 from tests.errors.reading import advice, fails
-from tests.infer.test_surrogate_unbiased import PROGRAMS, Pair, estimates, exact
 from tests.support.enumeration import exact_expectation
+from tests.support.stochastic import Pair
+from tests.support.unbiased import Estimates, Setting
 
 Bernoulli, Normal, Poisson = dist.Bernoulli, dist.Normal, dist.Poisson
 EPISODES, REPEATS, ROWS = 2000, 60, -4
@@ -188,30 +189,6 @@ def test_a_draw_that_feeds_a_pathwise_one() -> None:
 # Bounds
 
 
-ALONE = [
-    "bernoulli_latent_bernoulli_likelihood",
-    "chain_of_two",
-    "plate_with_a_probability_per_datum",
-    "nested_plates",
-    "subsampled_plate",
-    "masked_data",
-    "masked_latents",
-    "pathwise_then_score",
-    "score_then_pathwise",
-]
-
-
-@pytest.mark.parametrize("name", ALONE)
-def test_gradient_of_a_bound_is_that_of_its_expectation(name: str) -> None:
-    model, guide = PROGRAMS[name]
-    subsampled = "subsample" in name  # one minibatch is shared by all particles, so more repeats are needed
-    elbo = Trace_ELBO(num_particles=400 if subsampled else 2000, vectorize_particles=True)
-    with ParamStore() as store:
-        pair = Pair(model, estimate(guide, estimator="measure_valued"))
-        draws = estimates(pair, store, elbo, 300 if subsampled else REPEATS)
-    assert_unbiased(draws, exact(name)[1], 0.05 if subsampled else 0.02)
-
-
 def test_where_the_guide_is_the_posterior_the_gradient_does_not_vary() -> None:
     def model() -> None:
         sample("z", Normal(torch.tensor([0.3, -1.0]), 0.5).to_event(1))
@@ -220,8 +197,7 @@ def test_where_the_guide_is_the_posterior_the_gradient_does_not_vary() -> None:
         loc, scale = param("loc", torch.tensor([0.3, -1.0])), param("scale", torch.tensor(0.5))
         sample("z", Normal(loc, scale).to_event(1), infer={"estimator": "measure_valued"})
 
-    with ParamStore() as store:
-        draws = estimates(Pair(model, guide), store, Trace_ELBO(num_particles=2), 10)
+    draws = Estimates(Pair(model, guide), Setting({}), Trace_ELBO(num_particles=2)).draw(10)
     torch.testing.assert_close(draws, torch.zeros_like(draws), rtol=0, atol=1e-5)
 
 
