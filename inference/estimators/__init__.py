@@ -5,14 +5,26 @@ from __future__ import annotations
 from ppl.messages import did_you_mean, listed
 from ppl.runtime import Site
 
+from .controlled import Rebar, Relax
 from .enumerated import Enumerate
 from .estimator import Context, Estimator, Guard, Part
+from .relaxed import GumbelSoftmax, StraightThrough
 from .sampled import PathDerivative, Pathwise, Score
 
 __all__ = ["ESTIMATORS", "Context", "Estimator", "Guard", "Part", "estimator_of"]
 
 ESTIMATORS: dict[str, Estimator] = {
-    estimator.name: estimator for estimator in (Pathwise(), PathDerivative(), Score(), Enumerate())
+    estimator.name: estimator
+    for estimator in (
+        Pathwise(),
+        PathDerivative(),
+        Score(),
+        Enumerate(),
+        GumbelSoftmax(),
+        StraightThrough(),
+        Rebar(),
+        Relax(),
+    )
 }
 
 
