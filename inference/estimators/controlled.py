@@ -30,6 +30,7 @@ from ppl_dist import OneHotCategorical
 from ppl_dist.samplers import log_standard_exponential
 from ppl_dist.shapes import sum_rightmost
 
+from ..baselines import baseline_of
 from .estimator import Context, Guard, Part, has_rows, laid_out, samples, slope
 from .relaxed import Relaxing, discrete, hardened
 
@@ -64,7 +65,8 @@ class Rebar(Relaxing):
     Tucker, Mnih, Maddison, Lawson, Sohl-Dickstein 2017, "REBAR: Low-variance, Unbiased Gradient Estimates for Discrete
     Latent Variable Models", eq. 7 and 8. The temperature, from `infer["temperature"]` on, and the scale of the control
     variate are parameters `name.control.*` of the ambient store, trained to make the gradient of the site vary less.
-    Costs must be differentiable in the draw; they are evaluated at the discrete and at the relaxed one, in two rows.
+    The baseline of the site is subtracted from what the control variate leaves. Costs must be differentiable in the
+    draw; they are evaluated at the discrete and at the relaxed one, in two rows.
     """
 
     name = "rebar"
@@ -158,6 +160,8 @@ def _corrections(site: Site, drawn: Drawn, parts: list[Part], context: Context) 
     learnt = [x for x in control.learnt if x.requires_grad]
 
     gap, along = _compared(site, drawn, parts, again=bool(learnt))
+    level, training = baseline_of(site).level(site, [context.part(gap)], context)
+    gap = gap if level is None else gap - level
     score = hardened(family, z, 0.0) - _squashed(family, logits)
     spread = (..., *(None,) * event)
     estimate = (gap[spread] * score + _kept(family, z, logits, along)).mean(dim - event, keepdim=True)
@@ -169,9 +173,11 @@ def _corrections(site: Site, drawn: Drawn, parts: list[Part], context: Context) 
     for part in parts:
         waits |= part.waits
     found = [context.part(moved)._replace(waits=waits)]
+    if training is not None:
+        found.append(context.part(training - training.detach()))
     if learnt:
-        training = _trained((estimate**2).sum(), learnt, context.guard)
-        found.append(Part(training, frozenset(), 0, frozenset()))
+        trained = _trained((estimate**2).sum(), learnt, context.guard)
+        found.append(Part(trained, frozenset(), 0, frozenset()))
     return found
 
 
@@ -199,7 +205,9 @@ def _along(site: Site, values: Sequence[Tensor], z: Tensor, *, again: bool) -> T
             apart = ([_row(value, dim, i, size) for value in values] for i in range(size))
             return torch.cat([_along(site, row, z, again=again) for row in apart], dim - event)
     total = torch.stack([value.sum() for value in values]).sum()
-    (found,) = torch.autograd.grad(total, z, create_graph=again, retain_graph=True, allow_unused=True)
+    found: Tensor | None = None
+    if total.requires_grad:
+        (found,) = torch.autograd.grad(total, z, create_graph=again, retain_graph=True, allow_unused=True)
     if found is None:
         raise ValueError(
             f'site "{site.name}": expected costs that are differentiable in the draw, got one that depends on it '
