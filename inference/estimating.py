@@ -10,9 +10,9 @@ from ppl.drawing import draw_as_asked
 from ppl.messages import did_you_mean, listed
 from ppl.runtime import Handler, Site, enclosing
 
-from .estimators import ESTIMATORS, Estimator, estimator_of
+from .estimators import ESTIMATORS, Estimator, Guard, estimator_of
 
-__all__ = ["NeedsRows", "estimate"]
+__all__ = ["NeedsRows", "estimate", "plainly"]
 
 
 class estimate(Handler):
@@ -60,10 +60,11 @@ class estimate(Handler):
         self.first_available_dim = first_available_dim
         self.names: dict[int, str] = {}
         self.drawn: dict[str, Estimator] = {}  # what drew a site in a way of its own
+        self.guard = Guard()
 
     def begin(self) -> Self:
         run = copy.copy(self)
-        run.names, run.drawn = {}, {}
+        run.names, run.drawn, run.guard = {}, {}, Guard()
         return run
 
     def process(self, site: Site) -> None:
@@ -89,6 +90,7 @@ class estimate(Handler):
         if estimator.plain(site):
             draw_as_asked(site)
         else:
+            site.infer["_guard"] = self.guard
             estimator.draw(site)
             self.drawn[site.name] = estimator
 
@@ -111,6 +113,13 @@ class estimate(Handler):
                     f"{self.first_available_dim}. Try estimate(program, first_available_dim={frame.dim - 1})."
                 )
         return self.first_available_dim - len(self.names)
+
+
+class plainly(Handler):
+    """Draw every site once, whatever its estimator needs: a run that only looks at the program."""
+
+    def process(self, site: Site) -> None:
+        site.infer.pop("_draw", None)
 
 
 class NeedsRows(RuntimeError):

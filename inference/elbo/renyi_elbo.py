@@ -59,7 +59,7 @@ class RenyiELBO(ELBO):
         super().__init__(num_particles, max_plate_nesting, vectorize_particles, retain_graph=retain_graph)
         if alpha == 1:
             raise ValueError(
-                "RenyiELBO: alpha must not be 1, got 1. That is the evidence lower bound: try Trace_ELBO()."
+                "RenyiELBO: alpha must not be 1, got 1. That is the evidence lower bound. Try Trace_ELBO()."
             )
         if doubly_reparameterized and alpha != 0:
             raise ValueError(f"RenyiELBO: doubly_reparameterized needs alpha 0, got {alpha}. Try RenyiELBO(alpha=0).")
@@ -89,8 +89,9 @@ class RenyiELBO(ELBO):
         """
         count, dim, known = self.num_particles, weights.dim, weights.log_weights.detach()
         others = (known.sum(dim, keepdim=True) - known) / (count - 1)
-        left_out = torch.eye(count, dtype=torch.bool).reshape((count,) + (1,) * (known.dim() - 1) + (count,))
-        left_out = left_out.transpose(-1, dim)  # along the first dimension, which of the particles it is
+        # along the first dimension, which of the particles it is
+        eye = torch.eye(count, dtype=torch.bool, device=known.device)
+        left_out = eye.reshape((count,) + (1,) * (known.dim() - 1) + (count,)).transpose(-1, dim)
         without = self._loss(weights, torch.where(left_out, others, known)).transpose(0, dim)[0]
         for number, run in enumerate(weights.latents):
             for site in run:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from ppl.messages import did_you_mean, listed
 from ppl.runtime import Site
 
+from .arm import Arm
 from .controlled import Rebar, Relax
+from .disarm import Disarm
 from .enumerated import Enumerate
 from .estimator import Context, Estimator, Guard, Part
+from .measure_valued import MeasureValued
 from .relaxed import GumbelSoftmax, StraightThrough
 from .sampled import PathDerivative, Pathwise, Score
 
@@ -24,6 +27,9 @@ ESTIMATORS: dict[str, Estimator] = {
         StraightThrough(),
         Rebar(),
         Relax(),
+        Arm(),
+        Disarm(),
+        MeasureValued(),
     )
 }
 

@@ -167,7 +167,8 @@ def _corrections(site: Site, drawn: Drawn, parts: list[Part], context: Context) 
     estimate = (gap[spread] * score + _kept(family, z, logits, along)).mean(dim - event, keepdim=True)
     # the log density of the draw is a cost too, whose derivative is one more score, of expectation zero
     own = torch.as_tensor(context.own)[spread] * score.mean(dim - event, keepdim=True)
-    moved = sum_rightmost(slope(drawn.logits, estimate - own, site, context.guard), event)
+    term = slope(drawn.logits, estimate - own, site, context.guard, *(part.cost for part in parts))
+    moved = sum_rightmost(term, event)
 
     waits = context.waits
     for part in parts:

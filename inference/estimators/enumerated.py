@@ -54,6 +54,12 @@ class Enumerate(Estimator):
         weights = _weights(site, log_density(site), dim)
         return [self._summed(site, part, weights, dim) if has_rows(part.cost, site) else part for part in parts]
 
+    def describe(self, site: Site) -> str:
+        count, budget = len(site.fn.enumerate_support(expand=False)), site.infer.get("budget")
+        if budget is None or budget >= count:
+            return f"{self.name} ({count} values)"
+        return f"{self.name} ({budget} of {count} values, and {samples(site)} drawn from the rest)"
+
     def _summed(self, site: Site, part: Part, weights: Tensor, dim: int) -> Part:
         if lost := [frame for frame in site.cond_indep_stack if frame.dim is not None and frame not in part.frames]:
             raise ValueError(

@@ -49,12 +49,14 @@ def leaf(*numbers: float) -> Tensor:
 class Using(Handler):
     """Latent sites that are discrete and ask for nothing use this estimator, those named in `other` another one."""
 
-    def __init__(self, estimator: str, **other: str) -> None:
-        self.estimator, self.other = estimator, other
+    def __init__(self, estimator: str, samples: int | None = None, **other: str) -> None:
+        self.estimator, self.samples, self.other = estimator, samples, other
 
     def process(self, site: Site) -> None:
         if site.type == "sample" and not site.is_observed and not site.fn.has_rsample:
             site.infer.setdefault("estimator", self.other.get(site.name, self.estimator))
+            if self.samples is not None:
+                site.infer["samples"] = self.samples
 
 
 SILLY = {
@@ -269,9 +271,31 @@ def test_before_and_after_a_site_of_another_estimator(other: str, place: str) ->
     assert_unbiased(draws, exact)
 
 
+def test_a_site_that_lacks_the_rows_of_an_earlier_one() -> None:
+    def model() -> None:
+        a, b = (sample(name, Bernoulli(logits=values(0.2)[0])) for name in "ab")
+        observe("x", Normal(a + 1.5 * a * b - b, 0.8), values(0.7)[0])
+
+    def guide() -> None:
+        for name in "ab":
+            sample(name, Bernoulli(logits=param(f"q{name}", values(-0.5)[0])))
+
+    pair = Pair(model, guide)
+    with Using("relax", samples=100, a="enumerate"):
+        elbo = Trace_ELBO(max_plate_nesting=0)
+        with ParamStore() as store:
+            elbo.loss(*pair)
+            set_controls(store, "cold_and_wrong_way")
+            draws = torch.stack([flat_grad(elbo.differentiable_loss(*pair), learnt(store)) for _ in range(200)])
+    with ParamStore() as store:
+        exact = flat_grad(exact_elbo_loss(*pair), store.leaves)
+    mean, error = draws.mean(0), draws.std(0) / len(draws) ** 0.5
+    assert ((mean - exact).abs() < 4 * error).all() and error.norm() < 0.1 * exact.norm()
+
+
 def test_several_draws_of_a_site() -> None:
     pair = PAIRS["chain"]
-    with Using("rebar"), estimate(samples=3, first_available_dim=-2):
+    with Using("rebar", samples=3):
         draws, exact = bound_gradients(pair, pair, "cold_and_wrong_way")
     assert_unbiased(draws, exact)
 
