@@ -10,7 +10,7 @@ from ppl.drawing import draw_as_asked
 from ppl.messages import did_you_mean, listed
 from ppl.runtime import Handler, Site, enclosing
 
-from .estimators import ESTIMATORS, Guard, estimator_of
+from .estimators import ESTIMATORS, Estimator, Guard, estimator_of
 
 __all__ = ["NeedsRows", "estimate", "plainly"]
 
@@ -59,11 +59,12 @@ class estimate(Handler):
         self.advice = [(key, value) for key, value in advice.items() if value is not None]
         self.first_available_dim = first_available_dim
         self.names: dict[int, str] = {}
+        self.drawn: dict[str, Estimator] = {}  # what drew a site in a way of its own
         self.guard = Guard()
 
     def begin(self) -> Self:
         run = copy.copy(self)
-        run.names, run.guard = {}, Guard()
+        run.names, run.drawn, run.guard = {}, {}, Guard()
         return run
 
     def process(self, site: Site) -> None:
@@ -74,8 +75,12 @@ class estimate(Handler):
         site.infer["_draw"] = self._draw  # when all handlers have spoken; of nested ones the outermost draws
 
     def finish(self, site: Site) -> None:
-        if self.names and site.type == "sample":
+        if site.type != "sample":
+            return
+        if self.names:
             site.infer["_dim_to_name"] = {**self.names, **site.infer.get("_dim_to_name", {})}
+        if site.name in self.drawn:
+            site.fn = self.drawn[site.name].scoring(site.fn)
 
     def _draw(self, site: Site) -> None:
         estimator = site.infer["_estimator"] = estimator_of(site)
@@ -87,6 +92,7 @@ class estimate(Handler):
         else:
             site.infer["_guard"] = self.guard
             estimator.draw(site)
+            self.drawn[site.name] = estimator
 
     def _advise(self, site: Site) -> None:
         """Put the advice of this handler below that of the site."""

@@ -6,10 +6,12 @@ from ppl.messages import did_you_mean, listed
 from ppl.runtime import Site
 
 from .arm import Arm
+from .controlled import Rebar, Relax
 from .disarm import Disarm
 from .enumerated import Enumerate
 from .estimator import Context, Estimator, Guard, Part
 from .measure_valued import MeasureValued
+from .relaxed import GumbelSoftmax, StraightThrough
 from .sampled import PathDerivative, Pathwise, Score
 
 __all__ = ["ESTIMATORS", "Context", "Estimator", "Guard", "Part", "estimator_of"]
@@ -21,6 +23,10 @@ ESTIMATORS: dict[str, Estimator] = {
         PathDerivative(),
         Score(),
         Enumerate(),
+        GumbelSoftmax(),
+        StraightThrough(),
+        Rebar(),
+        Relax(),
         Arm(),
         Disarm(),
         MeasureValued(),

@@ -108,6 +108,10 @@ class Estimator:
         """Give the site its value; rows go to the batch dimension `infer["_enumerate_dim"]`."""
         site.value = laid_out(draw(site.fn, torch.Size((samples(site),)), site.generator), site)
 
+    def scoring(self, fn: Any) -> Any:
+        """What scores such a draw in place of `fn`, in the program and in others that replay it."""
+        return fn
+
     def expect(self, site: Site, parts: list[Part], context: Context) -> list[Part]:
         """The shares of the cost-to-go that are left when the expectation over the draw is taken.
 
