@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from ppl.drawing import draw_as_asked
 from ppl.messages import did_you_mean, listed
-from ppl.runtime import Handler, Site, enclosing
+from ppl.runtime import Handler, Run, Site, current, enclosing
 
 from .estimators import ESTIMATORS, Estimator, Guard, estimator_of
 
@@ -61,10 +61,11 @@ class estimate(Handler):
         self.names: dict[int, str] = {}
         self.drawn: dict[str, Estimator] = {}  # what drew a site in a way of its own
         self.guard = Guard()
+        self.run: Run | None = None  # of the program whose sites these are
 
     def begin(self) -> Self:
         run = copy.copy(self)
-        run.names, run.drawn, run.guard = {}, {}, Guard()
+        run.names, run.drawn, run.guard, run.run = {}, {}, Guard(), None
         return run
 
     def process(self, site: Site) -> None:
@@ -85,6 +86,7 @@ class estimate(Handler):
     def _draw(self, site: Site) -> None:
         estimator = site.infer["_estimator"] = estimator_of(site)
         if estimator.rows(site):
+            self._forget()
             dim = self._free(site)
             site.infer["_enumerate_dim"], self.names[dim] = dim, site.name
         if estimator.plain(site):
@@ -93,6 +95,12 @@ class estimate(Handler):
             site.infer["_guard"] = self.guard
             estimator.draw(site)
             self.drawn[site.name] = estimator
+
+    def _forget(self) -> None:
+        """Free the dimensions of an earlier program, where this handler stays around several, one after the other."""
+        stack = current()
+        if stack is not None and stack.run is not self.run:
+            self.run, self.names, self.drawn = stack.run, {}, {}
 
     def _advise(self, site: Site) -> None:
         """Put the advice of this handler below that of the site."""

@@ -27,9 +27,11 @@ from ppl import Trace
 from ppl.messages import did_you_mean, listed
 from ppl.provenance import parents, provenance, untracked
 from ppl.runtime import Frame, Site
+from ppl_dist import validation_enabled_now
 
 from .baselines import Baselines
 from .estimators import Context, Estimator, Guard, Part, estimator_of
+from .estimators.estimator import has_rows, not_differentiable
 
 __all__ = ["Cost", "surrogate_loss"]
 
@@ -166,7 +168,10 @@ class _Sweep:
         """The costs that may depend on a draw that matters; and those that do not, added up."""
         pool: Pool = {}
         settled = []
+        paths = self._paths() if validation_enabled_now() and torch.is_grad_enabled() else []
         for cost in self.costs:
+            for site, along in paths:
+                _check_path(cost, site, along)
             waits = self._waits(cost)
             if cost.density_of is not None:
                 self.own[cost.density_of.name] = cost.weight
@@ -176,6 +181,19 @@ class _Sweep:
             else:
                 settled.append(cost)
         return pool, [_total(settled)] if settled else []
+
+    def _paths(self) -> list[tuple[Site, Tensor]]:
+        """The sites whose estimators differentiate the costs along the draw, and along what.
+
+        Those that a later site without a derivative depends on are left out: costs may depend on them through it.
+        """
+        found = []
+        for place, (site, estimator) in enumerate(zip(self.sites, self.estimators, strict=True)):
+            later = zip(self.sites[place + 1 :], self.acting[place + 1 :], strict=True)
+            along = estimator.path(site)
+            if along is not None and not any(acts and _reaches(site, other) for other, acts in later):
+                found.append((site, along))
+        return found
 
     def _waits(self, cost: Cost) -> int:
         return (1 << cost.after) - 1 if cost.on is None else self._sites(cost.on)
@@ -225,6 +243,23 @@ class _Sweep:
             return 0.0
         weight = weight * site.scale
         return weight if site.mask is None else torch.where(torch.as_tensor(site.mask), weight, 0.0)
+
+
+def _reaches(site: Site, other: Site) -> bool:
+    """Whether the law of another site depends on the rows of a site."""
+    shape, dim = other.fn.batch_shape, site.infer["_enumerate_dim"]
+    return bool(len(shape) >= -dim and shape[dim] > 1)
+
+
+def _check_path(cost: Cost, site: Site, along: Tensor) -> None:
+    """Raise if a cost changes with the rows of a site, and no derivative says how."""
+    if cost.density_of is not None or not has_rows(cost.value, site):
+        return  # the log density of a draw may be that of its noise, which changes from row to row by itself
+    total, found = cost.value.sum(), None
+    if total.requires_grad:
+        (found,) = torch.autograd.grad(total, along, retain_graph=True, allow_unused=True)
+    if found is None:
+        raise not_differentiable(site)
 
 
 def _vectorised(frames: Sequence[Frame]) -> frozenset[Frame]:

@@ -31,7 +31,7 @@ from ppl_dist.samplers import log_standard_exponential
 from ppl_dist.shapes import sum_rightmost
 
 from ..baselines import baseline_of
-from .estimator import Context, Guard, Part, has_rows, laid_out, samples, slope
+from .estimator import Context, Guard, Part, has_rows, laid_out, not_differentiable, samples, slope
 from .relaxed import Relaxing, discrete, hardened
 
 __all__ = ["Rebar", "Relax"]
@@ -90,6 +90,10 @@ class Rebar(Relaxing):
         log_temperature = _learnt(site, "log_temperature", start.detach().log())
         scale = _learnt(site, "scale", torch.ones_like(start))
         return Control(log_temperature, scale, None, [log_temperature, scale])
+
+    def path(self, site: Site) -> Tensor | None:
+        drawn: Drawn = site.infer["_drawn"]
+        return drawn.z
 
     def expect(self, site: Site, parts: list[Part], context: Context) -> list[Part]:
         dim, count, drawn = site.infer["_enumerate_dim"], samples(site), site.infer["_drawn"]
@@ -210,10 +214,7 @@ def _along(site: Site, values: Sequence[Tensor], z: Tensor, *, again: bool) -> T
     if total.requires_grad:
         (found,) = torch.autograd.grad(total, z, create_graph=again, retain_graph=True, allow_unused=True)
     if found is None:
-        raise ValueError(
-            f'site "{site.name}": expected costs that are differentiable in the draw, got one that depends on it '
-            f'through a comparison, a rounding or an index. Try infer={{"estimator": "score"}} there.'
-        )
+        raise not_differentiable(site)
     return found
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "laid_out",
     "log_density",
     "magic_box",
+    "not_differentiable",
     "once",
     "samples",
     "slope",
@@ -112,6 +113,10 @@ class Estimator:
         """What scores such a draw in place of `fn`, in the program and in others that replay it."""
         return fn
 
+    def path(self, site: Site) -> Tensor | None:
+        """What the costs must be differentiable in, or the gradient would lack a part; None where nothing."""
+        return None
+
     def expect(self, site: Site, parts: list[Part], context: Context) -> list[Part]:
         """The shares of the cost-to-go that are left when the expectation over the draw is taken.
 
@@ -175,6 +180,14 @@ def samples(site: Site) -> int:
             f'Try infer={{"samples": 2}}.'
         )
     return count
+
+
+def not_differentiable(site: Site) -> ValueError:
+    """The error for a cost that has the rows of a site, and no derivative along its draw."""
+    return ValueError(
+        f'site "{site.name}": expected costs that are differentiable in the draw, got one that depends on it '
+        f'through a comparison, a rounding or an index. Try infer={{"estimator": "score"}} there.'
+    )
 
 
 def has_rows(x: Tensor, site: Site) -> bool:

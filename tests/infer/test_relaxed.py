@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import ppl
 import ppl_dist as dist
-from inference import SVI, Baselines, Optim, Trace_ELBO, estimate, surrogate_loss
+from inference import SVI, Baselines, Cost, Optim, Trace_ELBO, estimate, surrogate_loss
 from inference.estimators import ESTIMATORS
 from inference.estimators.controlled import _kept
 from inference.estimators.relaxed import Interpolated
@@ -702,3 +702,17 @@ def test_a_site_drawn_without_the_engine() -> None:
         z = sample("z", Bernoulli(logits=logit[0]), infer={"estimator": "rebar"})
     message = fails(RuntimeError, lambda: surrogate_loss(tr, z), 'site "z"', '"rebar" must draw the site itself')
     assert advice(message) == "with inference.estimate():  around the program"
+
+
+def test_a_cost_without_a_derivative_beside_one_that_has_it() -> None:
+    """It would be left out of the control variate's path in silence."""
+    table = torch.tensor([0.3, 1.2], requires_grad=True)
+
+    def program(estimator: str) -> Tensor:
+        with h.trace() as tr, estimate(estimator=estimator):
+            b = sample("b", dist.Bernoulli(logits=torch.zeros((), requires_grad=True)), infer={"baseline": "none"})
+        return surrogate_loss(tr, [Cost(b * table[0], 1), Cost(table[b.long()], 1)])
+
+    with ParamStore(), pytest.raises(ValueError, match='site "b": expected costs that are differentiable in the draw'):
+        program("relax")
+    program("score").backward()  # type: ignore[no-untyped-call]

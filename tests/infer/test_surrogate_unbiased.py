@@ -45,6 +45,13 @@ def test_gradient_is_that_of_the_expectation(program: str, setting: str) -> None
     assert (found.off <= STANDARD_ERRORS).all(), found
 
 
+@pytest.mark.parametrize(("program", "setting"), pairs(biased=True))
+def test_what_says_that_it_is_biased_is(program: str, setting: str) -> None:
+    found = tried(program, setting)
+    print(f"{program}, {setting}: off by {found.bias:.1%} of the norm")
+    assert found.off.max() > STANDARD_ERRORS
+
+
 def test_every_estimator_has_a_row() -> None:
     assert set(estimators.ESTIMATORS) <= {known(setting).name for setting in ESTIMATORS.values()}
 

@@ -98,6 +98,9 @@ SEVERAL = (
 )
 """Programs of several sites, where it matters which of them a cost depends on."""
 
+RELAXED = ("chain_of_two", "nested_plates", "one_hot_latent", "pathwise_then_score")
+"""Programs of coins and one-hot draws with costs that are not linear in them, so that a relaxation is biased."""
+
 ESTIMATORS = {
     "as_it_comes": Setting({}),
     "three_samples": Setting({"samples": 3}, continuous),
@@ -114,6 +117,10 @@ ESTIMATORS = {
     "path_derivative": Setting({"estimator": "path_derivative"}, continuous),
     "arm": Setting({"estimator": "arm"}, of(dist.Bernoulli)),
     "disarm": Setting({"estimator": "disarm"}, of(dist.Bernoulli, dist.Categorical, dist.OneHotCategorical)),
+    "rebar": Setting({"estimator": "rebar"}, of(dist.Bernoulli, dist.OneHotCategorical)),
+    "relax": Setting({"estimator": "relax"}, of(dist.Bernoulli, dist.OneHotCategorical)),
+    "gumbel_softmax": Setting({"estimator": "gumbel_softmax"}, of(dist.Bernoulli, dist.OneHotCategorical), RELAXED),
+    "straight_through": Setting({"estimator": "straight_through"}, of(dist.Bernoulli, dist.OneHotCategorical), RELAXED),
     "measure_valued": Setting({"estimator": "measure_valued"}, of(dist.Normal, dist.Poisson, dist.Exponential)),
 }
 
@@ -227,7 +234,9 @@ class Estimates:
         found = []
         for number in range(self.minibatches):
             with Minibatch(number):
-                found.append(self.derivative(self.loss(), store.leaves))
+                loss = self.loss()
+                own = {name: leaf for name, leaf in store.leaves.items() if ".control." not in name}
+                found.append(self.derivative(loss, own))
         return torch.stack(found).mean(0)
 
     def loss(self) -> Tensor:
