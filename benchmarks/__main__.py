@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from . import families, passes, sites, svi_eight_schools, tails
+from . import elbos, families, passes, sites, svi_eight_schools, tails
 from .report import NOT_INSTALLED, Report
 
 BENCHMARKS: dict[str, Callable[..., Report]] = {
     "sites": sites.run,
     "svi": svi_eight_schools.run,
+    "elbos": elbos.run,
     "families": families.run,
     "passes": passes.run,
     "tails": tails.run,

@@ -1,0 +1,57 @@
+"""What loops written by hand share: a mean-field Normal, and a few log densities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["HALF_LOG_2PI", "Gaussian", "bounds", "dirichlet", "leaf", "log_dirichlet", "normal"]
+
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+
+def leaf(value: Any) -> Tensor:
+    """A tensor to be learned."""
+    return torch.as_tensor(value).clone().requires_grad_()
+
+
+def normal(z: Tensor, log_scale: Tensor | float) -> Tensor:
+    """Log density of a Normal with this scale, at the standardised value z."""
+    return -0.5 * z * z - log_scale - HALF_LOG_2PI
+
+
+class Gaussian:
+    """Independent Normals in a guide, by location and the logarithm of the scale."""
+
+    def __init__(self, loc: Any, scale: Any) -> None:
+        self.loc, self.log_scale = leaf(loc), leaf(torch.as_tensor(scale).log())
+        self.leaves = [self.loc, self.log_scale]
+
+    def draw(self, particles: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
+        """A value, and its log density entry by entry."""
+        noise = torch.randn(particles + self.loc.shape)
+        return self.loc + self.log_scale.exp() * noise, normal(noise, self.log_scale)
+
+
+def dirichlet(concentration: Tensor) -> Tensor:
+    """A draw that carries a gradient."""
+    return torch.distributions.Dirichlet(concentration, validate_args=False).rsample()
+
+
+def log_dirichlet(p: Tensor, concentration: Tensor) -> Tensor:
+    """Log density of a Dirichlet."""
+    terms = (concentration - 1) * p.log() - concentration.lgamma()
+    return terms.sum(-1) + concentration.sum(-1).lgamma()
+
+
+def bounds(log_weight: Callable[[], Tensor]) -> Mapping[str, Callable[[], Tensor]]:
+    """The bounds whose loss is the negative log weight log p(x, z) - log q(z) of one pathwise draw."""
+
+    def loss() -> Tensor:
+        return -log_weight()
+
+    return {"Trace_ELBO": loss, "TraceGraph_ELBO": loss}
