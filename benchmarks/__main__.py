@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from . import elbos, families, passes, sites, svi_eight_schools, tails
+from . import belief_net, elbos, families, passes, sites, svi_eight_schools, tails, variance
 from .report import NOT_INSTALLED, Report
 
 BENCHMARKS: dict[str, Callable[..., Report]] = {
@@ -20,6 +20,8 @@ BENCHMARKS: dict[str, Callable[..., Report]] = {
     "families": families.run,
     "passes": passes.run,
     "tails": tails.run,
+    "variance": variance.run,
+    "belief_net": belief_net.run,
 }
 PEERS = ("torch", "pyro-ppl", "numpyro", "jax")
 

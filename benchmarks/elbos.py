@@ -21,11 +21,15 @@ from .workloads.contenders import (
     contenders,
     mean_and_error,
 )
+from .workloads.densities import PARTICLES
 
 __all__ = ["CASES", "run"]
 
 COLUMNS = (OURS, UNFUSED, PYRO, UNCHECKED, HAND, HAND_FUSED)
 PAIRS = ((OURS, PYRO, 1 / 3), (OURS, HAND, 1.5), (OURS, HAND_FUSED, None))
+
+
+AT_ONCE = {"num_particles": PARTICLES, "vectorize_particles": True}
 
 
 class Case(NamedTuple):
@@ -38,6 +42,8 @@ class Case(NamedTuple):
 CASES = (
     Case(Bound("Trace_ELBO"), tuple(WORKLOADS)),
     Case(Bound("TraceGraph_ELBO"), tuple(WORKLOADS)),
+    Case(Bound("RenyiELBO", AT_ONCE), ("eight schools", "VAE")),
+    Case(Bound("ReweightedWakeSleep", AT_ONCE), ("eight schools",)),
 )
 
 

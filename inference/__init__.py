@@ -2,7 +2,7 @@
 
 from . import optim, reparam
 from .baselines import Baselines, BatchAverage, DecayingAverage, LearnedBaseline, LeaveOneOut
-from .elbo import ELBO, RenyiELBO, Trace_ELBO, TraceGraph_ELBO
+from .elbo import ELBO, RenyiELBO, ReweightedWakeSleep, Trace_ELBO, TraceGraph_ELBO
 from .estimating import estimate
 from .optim import Optim
 from .surrogate import Cost, surrogate_loss
@@ -19,6 +19,7 @@ __all__ = [
     "LeaveOneOut",
     "Optim",
     "RenyiELBO",
+    "ReweightedWakeSleep",
     "SVIRun",
     "SVIState",
     "TraceGraph_ELBO",

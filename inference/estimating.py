@@ -12,7 +12,7 @@ from ppl.runtime import Handler, Site, enclosing
 
 from .estimators import ESTIMATORS, estimator_of
 
-__all__ = ["NeedsRows", "estimate"]
+__all__ = ["NeedsRows", "estimate", "plainly"]
 
 
 class estimate(Handler):
@@ -105,6 +105,13 @@ class estimate(Handler):
                     f"{self.first_available_dim}. Try estimate(program, first_available_dim={frame.dim - 1})."
                 )
         return self.first_available_dim - len(self.names)
+
+
+class plainly(Handler):
+    """Draw every site once, whatever its estimator needs: a run that only looks at the program."""
+
+    def process(self, site: Site) -> None:
+        site.infer.pop("_draw", None)
 
 
 class NeedsRows(RuntimeError):

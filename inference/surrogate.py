@@ -283,4 +283,7 @@ def _checked(value: Tensor, after: int, frames: tuple[Frame, ...], what: str, si
                 f"a plate there."
             )
     present = tuple(f for f in frames if f.dim is not None and value.dim() >= -f.dim and value.shape[f.dim] == f.size)
-    return Cost(untracked(value), after, present, on=provenance(value) or None)
+    on = provenance(value)
+    for site in sites if on else ():  # what Python has read may have decided what the cost is
+        on |= site.infer.get("_read", frozenset())
+    return Cost(untracked(value), after, present, on=on or None)

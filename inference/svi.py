@@ -241,7 +241,7 @@ class SVI:
         for leaf in leaves:
             leaf.grad = None
         if loss.requires_grad:
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            loss.backward(retain_graph=self.bound.retain_graph)  # type: ignore[no-untyped-call]  # torch leaves it untyped
             owned.optimizer.step()  # type: ignore[union-attr]  # sync_optimizer has built it
         owned.step += 1
         owned.checked = True

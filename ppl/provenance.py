@@ -94,11 +94,12 @@ class track(Handler, TorchFunctionMode):
     """
 
     level: int | None  # of the transformations around the run
-    seen, read = _NONE, _NONE  # the names so far, and those whose values the model has read
+    seen = _NONE  # the names so far
+    read: set[str]  # those whose values the model has read
 
     def begin(self) -> Self:
         run = type(self)()
-        run.level = torch._C._functorch.maybe_current_level()
+        run.level, run.read = torch._C._functorch.maybe_current_level(), set()
         TorchFunctionMode.__enter__(run)  # type: ignore[no-untyped-call]  # torch has no types there
         return run
 
@@ -109,7 +110,7 @@ class track(Handler, TorchFunctionMode):
         if site.type in ("plate", "subsample"):
             return
         given = provenance(site.value) if site.is_observed or site.type == "deterministic" else _NONE
-        site.infer = {**site.infer, "_given": given | self.read}
+        site.infer = {**site.infer, "_given": given | self.read, "_read": self.read}  # the last goes on growing
         names = given | {site.name}
         self.seen |= names
         if not isinstance(site.value, Tensor):  # it cannot carry a name

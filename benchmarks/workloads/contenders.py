@@ -189,8 +189,10 @@ def by_hand(workload: Workload, bound: Bound, *, fused: bool) -> Program:
     return Program(step, losses)
 
 
-def _repeated(loss: Callable[[], float], draws: int) -> Tensor:
-    return torch.tensor([loss() for _ in range(draws)])
+def _repeated(loss: Callable[[], Any], draws: int) -> Tensor:
+    """Of several losses (Pyro gives those of model and guide for wake-sleep) the first."""
+    losses = torch.tensor([loss() for _ in range(draws)])
+    return losses if losses.dim() == 1 else losses[:, 0]
 
 
 def mean_and_error(program: Program, draws: int) -> tuple[float, float]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["HALF_LOG_2PI", "Gaussian", "bounds", "dirichlet", "leaf", "log_dirichlet", "normal"]
+__all__ = ["PARTICLES", "Gaussian", "bounds", "dirichlet", "leaf", "log_dirichlet", "normal"]
 
+PARTICLES = 10
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+LogWeight = Callable[[tuple[int, ...]], Tensor]
 
 
 def leaf(value: Any) -> Tensor:
@@ -48,10 +51,20 @@ def log_dirichlet(p: Tensor, concentration: Tensor) -> Tensor:
     return terms.sum(-1) + concentration.sum(-1).lgamma()
 
 
-def bounds(log_weight: Callable[[], Tensor]) -> Mapping[str, Callable[[], Tensor]]:
-    """The bounds whose loss is the negative log weight log p(x, z) - log q(z) of one pathwise draw."""
+def bounds(log_weight: LogWeight, *, importance: bool = False) -> dict[str, Callable[[], Tensor]]:
+    """The bounds whose gradient goes through the draws.
+
+    Args:
+        log_weight: log p(x, z) - log q(z) at draws of a shape to the left of all others; entries may be left to be
+            added up.
+        importance: whether `log_weight` has such draws, and so an importance-weighted bound.
+    """
 
     def loss() -> Tensor:
-        return -log_weight()
+        return -log_weight(()).sum()
 
-    return {"Trace_ELBO": loss, "TraceGraph_ELBO": loss}
+    def weighted() -> Tensor:
+        return -(log_weight((PARTICLES,)).logsumexp(0) - math.log(PARTICLES)).sum()
+
+    found = {"Trace_ELBO": loss, "TraceGraph_ELBO": loss}
+    return {**found, "RenyiELBO": weighted} if importance else found

@@ -56,7 +56,7 @@ def _mixture_by_hand(x: Tensor) -> Hand:
     of_locs = Gaussian(torch.linspace(-8.0, 8.0, COMPONENTS), torch.full((COMPONENTS,), 0.1))
     of_log_scales = Gaussian(torch.zeros(COMPONENTS), torch.full((COMPONENTS,), 0.1))
 
-    def log_weight() -> Tensor:
+    def log_weight(particles: tuple[int, ...]) -> Tensor:
         concentration = log_concentration.exp()
         weights = dirichlet(concentration)
         (locs, q_locs), (log_scales, q_log_scales) = of_locs.draw(), of_log_scales.draw()
@@ -114,7 +114,7 @@ def _markov_by_hand(y: Tensor) -> Hand:
     log_concentration = leaf(torch.full((STATES, STATES), 5.0).log())
     of_locs = Gaussian(torch.linspace(-8.0, 8.0, STATES), torch.full((STATES,), 0.1))
 
-    def log_weight() -> Tensor:
+    def log_weight(particles: tuple[int, ...]) -> Tensor:
         concentration = log_concentration.exp()
         rows = dirichlet(concentration)
         locs, q_locs = of_locs.draw()

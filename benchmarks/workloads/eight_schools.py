@@ -57,17 +57,19 @@ def by_hand(sigma: Tensor, y: Tensor) -> Hand:
     of_theta = Gaussian([THETA[0]] * SCHOOLS, [THETA[1]] * SCHOOLS)
     log_sigma = sigma.log()
 
-    def log_weight() -> Tensor:
-        (mu, q_mu), (log_tau, q_log_tau), (theta, q_theta) = of_mu.draw(), of_tau.draw(), of_theta.draw()
+    def log_weight(particles: tuple[int, ...]) -> Tensor:
+        (mu, q_mu), (log_tau, q_log_tau), (theta, q_theta) = (
+            each.draw(particles) for each in (of_mu, of_tau, of_theta)
+        )
         tau = log_tau.exp()
-        log_q = q_mu + q_log_tau - log_tau + q_theta.sum()
+        log_q = q_mu + q_log_tau - log_tau + q_theta.sum(-1)
         log_p = (
             normal(mu / 5.0, math.log(5.0))
             + math.log(2 / (5.0 * math.pi))
             - torch.log1p((tau / 5.0) ** 2)
-            + normal((theta - mu) / tau, log_tau).sum()
-            + normal((y - theta) / sigma, log_sigma).sum()
+            + normal((theta - mu[..., None]) / tau[..., None], log_tau[..., None]).sum(-1)
+            + normal((y - theta) / sigma, log_sigma).sum(-1)
         )
         return log_p - log_q
 
-    return Hand([*of_mu.leaves, *of_tau.leaves, *of_theta.leaves], bounds(log_weight))
+    return Hand([*of_mu.leaves, *of_tau.leaves, *of_theta.leaves], bounds(log_weight, importance=True))

@@ -57,15 +57,21 @@ def _autoencoder_programs(library: Library) -> tuple[Any, Any]:
 def _autoencoder_by_hand(x: Tensor) -> Hand:
     encoder, decoder = _coders()
 
-    def log_weight() -> Tensor:
+    def log_weight(particles: tuple[int, ...]) -> Tensor:
         loc, log_scale = encoder(x).chunk(2, -1)
-        noise = torch.randn_like(loc)
+        noise = torch.randn(particles + loc.shape)
         code = loc + log_scale.exp() * noise
         # the constants of the two Normals are the same
-        prior_less_guide = (0.5 * (noise * noise - code * code) + log_scale).sum()
-        return prior_less_guide - binary_cross_entropy_with_logits(decoder(code), x, reduction="sum")
+        prior_less_guide = (0.5 * (noise * noise - code * code) + log_scale).sum(-1)
+        logits = decoder(code)
+        return prior_less_guide + _log_density(logits, x.expand_as(logits))
 
-    return Hand([*encoder.parameters(), *decoder.parameters()], bounds(log_weight))
+    return Hand([*encoder.parameters(), *decoder.parameters()], bounds(log_weight, importance=True))
+
+
+def _log_density(logits: Tensor, value: Tensor) -> Tensor:
+    """Of vectors of independent Bernoullis."""
+    return -binary_cross_entropy_with_logits(logits, value, reduction="none").sum(-1)
 
 
 def belief_net() -> Workload:
@@ -103,18 +109,16 @@ def _belief_net_by_hand(x: Tensor) -> Hand:
     prior = leaf(torch.zeros(UNITS))
     average: Tensor | None = None
 
-    def log_density(logits: Tensor, value: Tensor) -> Tensor:
-        return -binary_cross_entropy_with_logits(logits, value, reduction="none").sum(-1)
-
     def loss() -> Tensor:
         nonlocal average
         logits = up(x)
         units = torch.bernoulli(logits.detach().sigmoid())
-        log_q = log_density(logits, units)
-        cost = log_q - log_density(prior.expand_as(units), units) - log_density(down(units), x)
+        log_q = _log_density(logits, units)
+        cost = log_q - _log_density(prior.expand_as(units), units) - _log_density(down(units), x)
         paid = cost.detach()
         advantage = paid if average is None else paid - average
-        average = paid if average is None else torch.lerp(paid, average, 0.9)
+        if torch.is_grad_enabled():  # a look at the loss is no step
+            average = paid if average is None else torch.lerp(paid, average, 0.9)
         score = (log_q * advantage).sum()
         return cost.sum() + (score - score.detach())
 
@@ -154,7 +158,7 @@ def _bayesian_net_by_hand(x: Tensor, y: Tensor) -> Hand:
     of_each = [Gaussian(torch.full(shape, 0.1), torch.full(shape, 0.1)) for shape in SHAPES]
     log_noise = torch.tensor(NOISE).log()
 
-    def log_weight() -> Tensor:
+    def log_weight(particles: tuple[int, ...]) -> Tensor:
         draws = [each.draw() for each in of_each]
         (w1, _), (b1, _), (w2, _), (b2, _) = draws
         out = torch.addmm(b2, torch.addmm(b1, x, w1).tanh(), w2).squeeze(-1)

@@ -45,7 +45,7 @@ def _logistic_programs(library: Library) -> tuple[Any, Any]:
 def _logistic_by_hand(x: Tensor, y: Tensor) -> Hand:
     of_weights = Gaussian(torch.zeros(FEATURES), torch.full((FEATURES,), 0.1))
 
-    def log_weight() -> Tensor:
+    def log_weight(particles: tuple[int, ...]) -> Tensor:
         weights, log_q = of_weights.draw()
         return (normal(weights, 0.0) - log_q).sum() - binary_cross_entropy_with_logits(x @ weights, y, reduction="sum")
 
@@ -102,7 +102,7 @@ def _hierarchical_by_hand(x: Tensor, y: Tensor) -> Hand:
     def half_cauchy(value: Tensor) -> Tensor:
         return math.log(2 / math.pi) - torch.log1p(value * value)
 
-    def log_weight() -> Tensor:
+    def log_weight(particles: tuple[int, ...]) -> Tensor:
         chosen = torch.randperm(GROUPS)[:MINIBATCH]
         (mean, q_mean), (log_spread, q_log_spread) = of_mean.draw(), of_log_spread.draw()
         (slope, q_slope), (log_noise, q_log_noise) = of_slope.draw(), of_log_noise.draw()

@@ -7,6 +7,7 @@ vectorised are callers of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from math import inf
 from typing import Any
 
@@ -21,7 +22,7 @@ from ppl.site import Site
 from ppl_dist import validation_enabled_now
 
 from ..baselines import PARTICLES, Baselines
-from ..estimating import NeedsRows, estimate
+from ..estimating import NeedsRows, estimate, plainly
 from ..surrogate import Cost, surrogate_loss
 
 __all__ = ["ELBO"]
@@ -106,31 +107,34 @@ class ELBO:
     ) -> tuple[Trace, Trace]:
         """One run of the guide, and of the model on its draws; with vectorised particles, all of them in one run."""
         key = model, guide
+        nesting = self._nesting.get(key) if self.max_plate_nesting is None else self.max_plate_nesting
+        if nesting is None and self._parallel:
+            nesting = self.plate_nesting(model, guide, args, kwargs)
+        random = None if key in self._nesting else _RandomState()
+        with suppress(NeedsRows):
+            traces = self._laid_out(nesting, model, guide, args, kwargs)
+            self._nesting.setdefault(key, nesting)
+            return traces
+        if random is not None:  # so that the step draws the same whether or not it was begun before
+            random.restore()
+        return self._laid_out(self.plate_nesting(model, guide, args, kwargs), model, guide, args, kwargs)
+
+    def plate_nesting(self, model: Program, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]) -> int:
+        """How many dimensions the plates of model and guide take; one extra run finds it."""
         if self.max_plate_nesting is not None:
-            return self._laid_out(self.max_plate_nesting, model, guide, args, kwargs)
-        if key not in self._nesting and not self._parallel:
-            random = _RandomState()
-            try:
-                traces = self._laid_out(None, model, guide, args, kwargs)
-            except NeedsRows:
-                random.restore()
-            else:
-                self._nesting[key] = None
-                return traces
-        try:
-            return self._laid_out(self._nesting.get(key), model, guide, args, kwargs)
-        except NeedsRows:
-            nesting = self._nesting[key] = _nesting(model, guide, args, kwargs)
-        return self._laid_out(nesting, model, guide, args, kwargs)
+            return self.max_plate_nesting
+        known = self._nesting.get((model, guide))
+        if known is None:
+            known = self._nesting[model, guide] = _nesting(model, guide, args, kwargs)
+        return known
 
     def _laid_out(self, nesting: int | None, *run: Any) -> tuple[Trace, Trace]:
         """A run with the particles, where they are drawn at once, and all rows to the left of `nesting` dimensions."""
-        if not self._parallel:
-            with estimate(first_available_dim=None if nesting is None else -1 - nesting):
+        left = None if nesting is None else -1 - nesting
+        if left is None or not self._parallel:
+            with estimate(first_available_dim=left):
                 return self._run(*run)
-        if nesting is None:
-            raise NeedsRows(PARTICLES)
-        with estimate(first_available_dim=-2 - nesting), ppl.plate(PARTICLES, self.num_particles, dim=-1 - nesting):
+        with estimate(first_available_dim=left - 1), ppl.plate(PARTICLES, self.num_particles, dim=left):
             return self._run(*run)
 
     @property
@@ -171,11 +175,11 @@ class _RandomState:
 
 
 def _nesting(model: Program, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]) -> int:
-    """How many dimensions the plates of model and guide take; one extra run finds it.
+    """The number of dimensions that the plates take in a run.
 
     It has randomness of its own, so that the step draws the same whether or not this run came before it.
     """
-    with torch.no_grad(), handlers.seed(rng_seed=0):
+    with torch.no_grad(), handlers.seed(rng_seed=0), plainly():
         guide_trace = handlers.trace(guide).get_trace(*args, **kwargs)
         model_trace = handlers.trace(handlers.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
     sites = (*guide_trace.values(), *model_trace.values())

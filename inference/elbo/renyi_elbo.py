@@ -16,7 +16,7 @@ from ..estimators import Guard
 from ..estimators.estimator import once
 from ..surrogate import Cost, surrogate_loss
 from .base import ELBO, Program
-from .weights import Weights, importance_weights
+from .weights import Weights, check_one_draw, importance_weights
 
 __all__ = ["RenyiELBO"]
 
@@ -59,7 +59,7 @@ class RenyiELBO(ELBO):
         super().__init__(num_particles, max_plate_nesting, vectorize_particles, retain_graph=retain_graph)
         if alpha == 1:
             raise ValueError(
-                "RenyiELBO: alpha must not be 1, got 1. That is the evidence lower bound: try Trace_ELBO()."
+                "RenyiELBO: alpha must not be 1, got 1. That is the evidence lower bound. Try Trace_ELBO()."
             )
         if doubly_reparameterized and alpha != 0:
             raise ValueError(f"RenyiELBO: doubly_reparameterized needs alpha 0, got {alpha}. Try RenyiELBO(alpha=0).")
@@ -89,24 +89,19 @@ class RenyiELBO(ELBO):
         """
         count, dim, known = self.num_particles, weights.dim, weights.log_weights.detach()
         others = (known.sum(dim, keepdim=True) - known) / (count - 1)
-        left_out = torch.eye(count, dtype=torch.bool).reshape((count,) + (1,) * (known.dim() - 1) + (count,))
-        left_out = left_out.transpose(-1, dim)  # along the first dimension, which of the particles it is
+        # along the first dimension, which of the particles it is
+        eye = torch.eye(count, dtype=torch.bool, device=known.device)
+        left_out = eye.reshape((count,) + (1,) * (known.dim() - 1) + (count,)).transpose(-1, dim)
         without = self._loss(weights, torch.where(left_out, others, known)).transpose(0, dim)[0]
         for number, run in enumerate(weights.latents):
             for site in run:
                 site.infer["_without"] = weights.of_run(without, number)
 
     def _drawn(self, guide_trace: Trace, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]) -> Trace:
-        doubly = self.doubly_reparameterized
-        for site in (site for site in guide_trace.values() if "_estimator" in site.infer):
-            estimator = site.infer["_estimator"]
-            if "_enumerate_dim" in site.infer or (doubly and not estimator.through):
-                expected = "one pathwise draw" if doubly else "one draw"
-                raise ValueError(
-                    f'RenyiELBO: site "{site.name}" has the estimator "{estimator.name}", expected {expected} for each '
-                    f'particle. Try infer={{"estimator": "{"pathwise" if doubly else "score"}"}}, or Trace_ELBO.'
-                )
-        return self._held(guide_trace, guide, args, kwargs) if doubly else guide_trace
+        check_one_draw(self, guide_trace, pathwise=self.doubly_reparameterized)
+        if not self.doubly_reparameterized:
+            return guide_trace
+        return self._held(guide_trace, guide, args, kwargs)
 
     def _held(self, guide_trace: Trace, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]) -> Trace:
         """The same draws, scored by the guide with its parameters held constant.

@@ -13,6 +13,7 @@ from ppl.provenance import parents
 from ppl.runtime import Frame, Site
 
 from ..baselines import PARTICLES
+from ..estimating import plainly
 from .base import Program
 from .trace_elbo import Trace_ELBO
 
@@ -82,7 +83,7 @@ def _followed(
 
     The run has randomness of its own, so that the step draws the same whether or not it was looked at.
     """
-    with torch.no_grad(), handlers.seed(rng_seed=0), handlers.track():
+    with torch.no_grad(), handlers.seed(rng_seed=0), plainly(), handlers.track():
         guide_trace = handlers.trace(guide).get_trace(*args, **kwargs)
         model_trace = handlers.trace(handlers.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
     if _shape((guide_trace, model_trace)) != shape or any(map(_read, (*guide_trace.values(), *model_trace.values()))):

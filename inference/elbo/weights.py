@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import log
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from ppl_dist.shapes import broadcast_shapes
 from ..baselines import PARTICLES
 from ..surrogate import only
 
-__all__ = ["Weights", "importance_weights"]
+__all__ = ["Weights", "check_one_draw", "importance_weights"]
 
 Run = tuple[Trace, Trace]  # of the model and of the guide
 
@@ -69,6 +69,22 @@ def importance_weights(runs: Sequence[Run]) -> Weights:
     model, guide = (torch.cat([run[role] for run in logs], dim) for role in (0, 1))
     latents = [[s for s in guide.values() if s.type == "sample" and not s.is_observed] for _, guide in runs]
     return Weights(model, guide, dim, frames, scale, latents)
+
+
+def check_one_draw(bound: Any, guide_trace: Trace, *, pathwise: bool = False) -> None:
+    """Raise if the guide draws a site several times for one particle, or without a gradient where it needs one.
+
+    Raises:
+        ValueError: a site has an estimator that does not fit.
+    """
+    for site in guide_trace.values():
+        estimator = site.infer.get("_estimator")
+        if estimator is not None and ("_enumerate_dim" in site.infer or (pathwise and not estimator.through)):
+            raise ValueError(
+                f'{type(bound).__name__}: site "{site.name}" has the estimator "{estimator.name}", expected one '
+                f"{'pathwise ' * pathwise}draw for each particle. "
+                f'Try infer={{"estimator": "{"pathwise" if pathwise else "score"}"}} without "samples", or Trace_ELBO.'
+            )
 
 
 def _shared(sites: Sequence[Site]) -> tuple[Frame, ...]:

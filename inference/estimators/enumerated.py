@@ -26,7 +26,11 @@ class Enumerate(Estimator):
     any_order = True
 
     def check(self, site: Site) -> None:
-        if not getattr(site.fn, "has_enumerate_support", False):
+        # entries that are one event together have too many values to list
+        listed = getattr(site.fn, "has_enumerate_support", False) and not getattr(
+            site.fn, "reinterpreted_batch_ndims", 0
+        )
+        if not listed:
             raise self.refuse(site, "has no enumerate_support", 'Try infer={"estimator": "score"}.')
         budget = site.infer.get("budget", 1)
         if not isinstance(budget, int) or budget < 1:

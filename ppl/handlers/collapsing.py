@@ -64,7 +64,7 @@ class collapse(track):
 
     def process(self, site: Site) -> None:
         fn = site.fn if site.type == "sample" else None
-        if names := (self.read | provenance((fn, site.scale, site.mask, site.value))) & self.latents.keys():
+        if names := (provenance((fn, site.scale, site.mask, site.value)) | self.read) & self.latents.keys():
             latent = self.latents[min(names)]
             if misuse := self._misuse(site, latent, names):
                 raise ValueError(_refusal(site, latent, misuse))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 import ppl_dist as dist
-from inference import Baselines, Cost, DecayingAverage, Trace_ELBO, surrogate_loss
+from inference import Baselines, Cost, DecayingAverage, Trace_ELBO, estimate, surrogate_loss
 from ppl import Trace, observe, plate, sample
 from ppl import handlers as h
 from tests.support.enumeration import exact_expectation
@@ -305,3 +305,39 @@ def test_a_program_without_score_sites_is_its_costs() -> None:
     cost = u**2
     assert surrogate_loss(tr, cost) is cost
     assert surrogate_loss(tr, []).item() == 0.0
+
+
+def test_a_vector_of_coins_is_not_enumerated() -> None:
+    logits = leaf(0.3, -0.2)
+    with h.trace() as tr, estimate(estimator="enumerate"):
+        sample("z", Bernoulli(logits=logits).to_event(1))
+    assert tr["z"].infer["_estimator"].name == "score"
+
+
+# ---------------------------------------------------------------------- what is known from the values
+
+
+def gradients_of(cost_of: Callable[[Tensor, Tensor], Tensor]) -> list[Tensor]:
+    """What the scores of two coins are multiplied by, where the cost is computed under `track`."""
+    a, b = leaf(0.2), leaf(-0.3)
+    with h.seed(rng_seed=1), h.trace() as tr, h.track():
+        x = sample("x", Bernoulli(logits=a[0]), infer={"baseline": "none"})
+        y = sample("y", Bernoulli(logits=b[0]), infer={"baseline": "none"})
+        cost = cost_of(x, y)
+    found = torch.autograd.grad(surrogate_loss(tr, cost) + 0.0 * (a + b).sum(), (a, b))
+    return [grad / (tr[name].value - p.sigmoid()).detach() for grad, name, p in zip(found, "xy", (a, b), strict=True)]
+
+
+def test_a_cost_pays_for_what_it_was_computed_from() -> None:
+    grad_x, grad_y = gradients_of(lambda x, y: 3.0 + 0.0 * x)
+    assert grad_x.item() == pytest.approx(3.0) and grad_y.item() == 0.0
+
+
+def test_a_cost_that_python_has_chosen_by_a_value_pays_for_that_too() -> None:
+    grad_x, grad_y = gradients_of(lambda x, y: 3.0 + 0.0 * x if y.item() >= 0.0 else x)
+    assert grad_x.item() == pytest.approx(3.0) and grad_y.item() == pytest.approx(3.0)
+
+
+def test_a_cost_without_a_trace_of_its_origin_pays_for_all() -> None:
+    grad_x, grad_y = gradients_of(lambda x, y: torch.tensor(3.0))
+    assert grad_x.item() == pytest.approx(3.0) and grad_y.item() == pytest.approx(3.0)
