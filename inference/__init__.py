@@ -2,8 +2,10 @@
 
 from . import optim, reparam
 from .baselines import Baselines, BatchAverage, DecayingAverage, LearnedBaseline, LeaveOneOut
+from .diagnostics import GradientReport, gradient_report
 from .elbo import ELBO, RenyiELBO, ReweightedWakeSleep, Trace_ELBO, TraceGraph_ELBO
 from .estimating import estimate
+from .in_use import estimators_in_use
 from .optim import Optim
 from .surrogate import Cost, surrogate_loss
 from .svi import SVI, SVIRun, SVIState
@@ -15,6 +17,7 @@ __all__ = [
     "BatchAverage",
     "Cost",
     "DecayingAverage",
+    "GradientReport",
     "LearnedBaseline",
     "LeaveOneOut",
     "Optim",
@@ -25,6 +28,8 @@ __all__ = [
     "TraceGraph_ELBO",
     "Trace_ELBO",
     "estimate",
+    "estimators_in_use",
+    "gradient_report",
     "optim",
     "reparam",
     "surrogate_loss",

@@ -42,6 +42,10 @@ class Baseline:
         """
         return None, None
 
+    def describe(self, site: Site) -> str:
+        """The rule in a few words for a table."""
+        return "no baseline"
+
 
 @dataclass(frozen=True, slots=True)
 class Constant(Baseline):
@@ -51,6 +55,9 @@ class Constant(Baseline):
 
     def level(self, site: Site, parts: list[Part], context: Context) -> Level:
         return _fitting(site, self.value), None
+
+    def describe(self, site: Site) -> str:
+        return "given baseline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,9 @@ class DecayingAverage(Baseline):
         fresh = [f.dim for f in context.frames if f.size != f.full_size or f.name == PARTICLES]
         return context.memory.use(site.name, self, cost, [*fresh, site.infer.get("_enumerate_dim")]), None
 
+    def describe(self, site: Site) -> str:
+        return "decaying average"
+
 
 @dataclass(frozen=True, slots=True)
 class LeaveOneOut(Baseline):
@@ -102,6 +112,14 @@ class LeaveOneOut(Baseline):
         cost = _added(shares)
         count = cost.shape[dim]
         return (cost.sum(dim, keepdim=True) - cost) / (count - 1), None
+
+    def describe(self, site: Site) -> str:
+        if self.plate is not None:
+            return f'leave-one-out over plate "{self.plate}"'
+        if "_without" not in site.infer and site.infer.get("samples", 1) > 1:
+            return "leave-one-out"  # over the draws that the estimator has told
+        count = next((f"{frame.size} " for frame in site.cond_indep_stack if frame.name == PARTICLES), "")
+        return f"leave-one-out over {count}particles"
 
     def _dim(self, site: Site, context: Context) -> int:
         dim = comparable(site, context.frames, self.plate)
@@ -132,6 +150,9 @@ class BatchAverage(Baseline):
             )
         return LeaveOneOut(max(plates, key=lambda frame: frame.dim or 0).name).level(site, parts, context)
 
+    def describe(self, site: Site) -> str:
+        return "batch average"
+
 
 @dataclass(frozen=True, slots=True)
 class LearnedBaseline(Baseline):
@@ -150,15 +171,25 @@ class LearnedBaseline(Baseline):
         guess = _fitting(site, self.network(self.inputs))
         return guess.detach(), (guess - _total(parts)) ** 2
 
+    def describe(self, site: Site) -> str:
+        return "learned baseline"
+
 
 @dataclass(frozen=True, slots=True)
 class Automatic(Baseline):
     """What a site has that asks for nothing: leave-one-out where there are several draws, else a decaying average."""
 
     def level(self, site: Site, parts: list[Part], context: Context) -> Level:
-        if "_without" in site.infer or comparable(site, context.frames, None) is not None:
+        if self._several(site):
             return LeaveOneOut().level(site, parts, context)
         return (None, None) if context.memory is None else DecayingAverage().level(site, parts, context)
+
+    def describe(self, site: Site) -> str:
+        return (LeaveOneOut() if self._several(site) else DecayingAverage()).describe(site)
+
+    def _several(self, site: Site) -> bool:
+        frames = frozenset(frame for frame in site.cond_indep_stack if frame.dim is not None)
+        return "_without" in site.infer or comparable(site, frames, None) is not None
 
 
 class Baselines:

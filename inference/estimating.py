@@ -10,7 +10,7 @@ from ppl.drawing import draw_as_asked
 from ppl.messages import did_you_mean, listed
 from ppl.runtime import Handler, Site, enclosing
 
-from .estimators import ESTIMATORS, estimator_of
+from .estimators import ESTIMATORS, Guard, estimator_of
 
 __all__ = ["NeedsRows", "estimate", "plainly"]
 
@@ -59,10 +59,11 @@ class estimate(Handler):
         self.advice = [(key, value) for key, value in advice.items() if value is not None]
         self.first_available_dim = first_available_dim
         self.names: dict[int, str] = {}
+        self.guard = Guard()
 
     def begin(self) -> Self:
         run = copy.copy(self)
-        run.names = {}
+        run.names, run.guard = {}, Guard()
         return run
 
     def process(self, site: Site) -> None:
@@ -84,6 +85,7 @@ class estimate(Handler):
         if estimator.plain(site):
             draw_as_asked(site)
         else:
+            site.infer["_guard"] = self.guard
             estimator.draw(site)
 
     def _advise(self, site: Site) -> None:

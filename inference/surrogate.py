@@ -145,7 +145,8 @@ class _Sweep:
         self, sites: list[Site], estimators: list[Estimator], costs: Sequence[Cost], memory: Baselines | None
     ) -> None:
         self.sites, self.estimators, self.costs, self.memory = sites, estimators, costs, memory
-        self.guard = Guard()
+        guards = [site.infer["_guard"] for site in sites if "_guard" in site.infer]
+        self.guard: Guard = guards[0] if guards else Guard()
         self.bits = {site.name: 1 << place for place, site in enumerate(sites)}
         self.rows = frozenset(site.infer["_enumerate_dim"] for site in sites if "_enumerate_dim" in site.infer)
         self.tracked = all("_given" in site.infer for site in sites)
@@ -194,7 +195,8 @@ class _Sweep:
             _put(left, (frames, (share[1] & ~bit) | before), only(pool.pop(share), self._dims(frames)))
         if self.acting[place]:
             parts = [Part(cost, frames, waits, self._dims(frames)) for (frames, waits), cost in left.items()]
-            context = Context(self._own(site), self.memory, self.guard, own, before, dims)
+            waits = reduce(or_, (waits for _, waits in left), before)
+            context = Context(self._own(site), self.memory, self.guard, own, waits, dims)
             left = {}
             for part in self.estimators[place].expect(site, parts, context):
                 _put(left, (part.frames, part.waits), part.cost)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from operator import is_not
@@ -24,6 +23,7 @@ from ppl_dist import validating
 
 from .baselines import Baselines
 from .elbo import ELBO, Trace_ELBO
+from .in_use import estimators_in_use, note, watch
 from .nonfinite import explain_nonfinite
 from .optim import OptimFactory, build, rebuild
 from .progress import progress_bar
@@ -188,6 +188,8 @@ class SVI:
     ) -> SVIRun:
         """Take `num_steps` steps, with a progress bar that shows the smoothed loss.
 
+        A line above the bar says at the first step which sites have a gradient that is not pathwise, and what they use.
+
         Ctrl-C ends the run: what was learned stays in the store, and the result says how far it came.
 
         Args:
@@ -199,11 +201,14 @@ class SVI:
         """
         losses: list[float] = []
         interrupted = False
+        quiet = not progress or bool(self.estimators)
 
         def take_steps() -> None:
             for number in range(1, num_steps + 1):
                 losses.append(self.step(*args, **kwargs))
                 bar.update(losses[-1])
+                if number == 1 and not quiet and (told := note(self.estimators)):
+                    bar.say(told)
                 if callback is not None and callback(number, losses[-1]) is True:
                     return
 
@@ -215,6 +220,11 @@ class SVI:
                 interrupted = True
                 bar.say(f"Interrupted after {len(losses)} of {num_steps} steps; what was learned so far is kept.")
         return SVIRun(torch.tensor(losses, dtype=torch.float64), _values(self._store()), interrupted)
+
+    @property
+    def estimators(self) -> dict[str, str]:
+        """How the gradient through each latent site of the guide is estimated; empty before the first step."""
+        return {} if self._owned is None else dict(self._owned.estimators)
 
     @property
     def state(self) -> SVIState:
@@ -229,11 +239,13 @@ class SVI:
         """The step that everything above calls: gradients, then the optimiser, on state that may be written to."""
         first = not owned.checked
         baselines = owned.baselines.copy()
-        with nullcontext() if first else validating(False):
+        with watch() if first else validating(False) as seen:
             loss = self._loss(owned, baselines, args, kwargs)
             if owned.copied_new():
                 baselines = owned.baselines.copy()
                 loss = self._loss(owned, baselines, args, kwargs)
+        if seen is not None:
+            owned.estimators = estimators_in_use(seen.sites)
         value = loss.item()
         if value - value != 0:  # infinite or nan
             raise self._explain(owned, args, kwargs, value)
@@ -278,6 +290,7 @@ class _Owned:
         self.params, self.seed, self.step, self.baselines = params, seed, step, baselines
         self._known = set(params) if pure else None
         self.checked = step > 0
+        self.estimators: dict[str, str] = {}
         self.optimizer: torch.optim.Optimizer | None = None
         self._leaves: dict[str, Tensor] = {}
         self._generator = torch.Generator()

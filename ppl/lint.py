@@ -26,7 +26,7 @@ from ppl.trace import Trace
 from ppl_dist import transform_to
 from ppl_dist.validation import validating
 
-__all__ = ["Finding", "Report", "check"]
+__all__ = ["Finding", "Report", "aside", "check"]
 
 
 class Finding(NamedTuple):
@@ -83,7 +83,7 @@ def check(model: Callable[..., Any], guide: Callable[..., Any] | None = None, *a
     | `plate` | a batch dimension that no plate accounts for |
     | `subsample` | model and guide do not share a minibatch |
     | `nonfinite` | a log-probability is infinite or NaN |
-    | `baseline` | a score-function estimator without a baseline |
+    | `baseline` | a score-function estimator that is to have no baseline |
     | `gradient` | a parameter on which no term of the bound depends |
 
     Args:
@@ -105,7 +105,7 @@ def check(model: Callable[..., Any], guide: Callable[..., Any] | None = None, *a
     check_callable("check", "model", model)
     check_callable("check", "guide", model if guide is None else guide)
     found: list[Finding] = []
-    with _aside() as store:
+    with aside() as store:
         drawn = Trace() if guide is None else _run(guide, "guide", found, args, kwargs)
         ran = _run(_follow(model, trace=_latent(drawn)), "model", found, args, kwargs)
         ours, theirs = _latent(ran), _latent(drawn)
@@ -126,7 +126,7 @@ def check(model: Callable[..., Any], guide: Callable[..., Any] | None = None, *a
 
 
 @contextmanager
-def _aside() -> Iterator[ParamStore]:
+def aside() -> Iterator[ParamStore]:
     """Run what is inside on copies: of the ambient store, of the random state, of the buffers of the modules called."""
     known, here = get_param_store(), threading.get_ident()
     store = known.bind({name: leaf.detach().clone().requires_grad_() for name, leaf in known.leaves.items()})
@@ -232,15 +232,15 @@ def _scores(site: Site) -> Iterator[Finding]:
 
 
 def _estimator(site: Site) -> str:
-    if site.infer.get("enumerate"):
-        return "enumerate"
-    asked = str(site.infer.get("estimator") or ("pathwise" if site.fn.has_rsample else "score"))
-    return asked if site.infer.get("baseline") is None else f"{asked}, with a baseline"
+    default = "enumerate" if site.infer.get("enumerate") else "pathwise" if site.fn.has_rsample else "score"
+    asked, baseline = site.infer.get("estimator") or default, site.infer.get("baseline", "chosen at the first step")
+    told = f", baseline: {baseline.replace('_', ' ') if isinstance(baseline, str) else 'given'}"
+    return f"{asked}{told if asked == 'score' else ' (biased)' * (asked in ('gumbel_softmax', 'straight_through'))}"
 
 
 def _without_baseline(guide: dict[str, Site]) -> Iterator[Finding]:
     for name, site in guide.items():
-        if _estimator(site) == "score" and site.log_prob is not None and site.log_prob.requires_grad:
+        if _estimator(site) == "score, baseline: none" and site.log_prob is not None and site.log_prob.requires_grad:
             message = f"{family(site.fn)} has a score-function estimator of high variance, and no baseline."
             yield _finding("baseline", name, message, 'infer={"baseline": "decaying_average"}')
 

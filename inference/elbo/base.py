@@ -28,6 +28,7 @@ from ..surrogate import Cost, surrogate_loss
 __all__ = ["ELBO"]
 
 Program = Callable[..., Any]
+REMEMBERED = 100  # pairs of programs of which a bound knows something
 
 
 class ELBO:
@@ -113,6 +114,8 @@ class ELBO:
         random = None if key in self._nesting else _RandomState()
         with suppress(NeedsRows):
             traces = self._laid_out(nesting, model, guide, args, kwargs)
+            if len(self._nesting) > REMEMBERED:  # programs that are made anew for every call
+                self._nesting.clear()
             self._nesting.setdefault(key, nesting)
             return traces
         if random is not None:  # so that the step draws the same whether or not it was begun before
@@ -146,8 +149,9 @@ class ELBO:
         try:
             guide_trace = self._drawn(handlers.trace(guide).get_trace(*args, **kwargs), guide, args, kwargs)
             role = "model"
-            model_trace = handlers.trace(handlers.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
-            check_match(model_trace, guide_trace)
+            replayed = self._replayed(model, guide_trace)
+            model_trace = handlers.trace(replayed).get_trace(*args, **kwargs)
+            check_match(model_trace, guide_trace, self._sums_out)
             for role, scored in (("model", model_trace), ("guide", guide_trace)):  # noqa: B007 (read by the note below)
                 scored.compute_log_prob()
                 if validation_enabled_now():
@@ -160,6 +164,14 @@ class ELBO:
     def _drawn(self, guide_trace: Trace, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]) -> Trace:
         """Hook: what the model runs on and is scored against, once the guide has run."""
         return guide_trace
+
+    def _replayed(self, model: Program, guide_trace: Trace) -> Program:
+        """Hook: the model, as it runs on the draws of the guide."""
+        return handlers.replay(model, trace=guide_trace)
+
+    def _sums_out(self, site: Site) -> bool:
+        """Hook: whether the bound does without draws of a latent site of the model."""
+        return False
 
 
 class _RandomState:
@@ -190,8 +202,10 @@ def _latent(trace: Trace) -> list[Site]:
     return [site for site in trace.nodes.values() if site.type == "sample" and not site.is_observed]
 
 
-def check_match(model_trace: Trace, guide_trace: Trace) -> None:
-    """Every latent site of the guide is one of the model, and the other way round.
+def check_match(
+    model_trace: Trace, guide_trace: Trace, model_only: Callable[[Site], bool] = lambda site: False
+) -> None:
+    """Every latent site of the guide is one of the model, and the other way round but for those that are `model_only`.
 
     Raises:
         ValueError: a site is in only one of the two, or is observed in the model.
@@ -210,7 +224,7 @@ def check_match(model_trace: Trace, guide_trace: Trace) -> None:
             )
     for name, site in model.items():
         drawn = name in guide and not guide[name].is_observed
-        if site.type == "sample" and not site.is_observed and not drawn:
+        if site.type == "sample" and not site.is_observed and not drawn and not model_only(site):
             raise _unmatched(name, "model", "guide", guide_trace.stochastic_nodes)
 
 

@@ -13,6 +13,7 @@ from ppl import Trace, handlers
 from ppl.runtime import Site
 
 from ..baselines import PARTICLES, Baselines
+from ..estimators import Estimator
 from .base import ELBO, Program
 from .weights import Weights, check_one_draw, importance_weights
 
@@ -87,6 +88,8 @@ class ReweightedWakeSleep(ELBO):
 
     def _drawn(self, guide_trace: Trace, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]) -> Trace:
         check_one_draw(self, guide_trace)
+        for name in guide_trace.stochastic_nodes:
+            guide_trace[name].infer["_estimator"] = _WEIGHED
         return guide_trace
 
     def _asleep(self, model: Program, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
@@ -116,3 +119,13 @@ class ReweightedWakeSleep(ELBO):
 
 def _by_score(site: Site) -> dict[str, Any]:
     return {"estimator": "score"} if site.type == "sample" and not site.is_observed else {}
+
+
+class _Weighed(Estimator):
+    """What a table calls the sites by: their draws only say where the guide is to put its mass."""
+
+    name = "weighed by importance"
+    biased = True  # the weights are normalised by their own sum
+
+
+_WEIGHED = _Weighed()

@@ -8,7 +8,9 @@ from ppl.runtime import Site
 from ..surrogate import Cost
 from .base import ELBO
 
-__all__ = ["Trace_ELBO"]
+__all__ = ["Places", "Trace_ELBO", "cost_of", "places"]
+
+Places = list[tuple[Site, int]]  # sites, each with how many latent sites of the guide it may depend on
 
 
 class Trace_ELBO(ELBO):
@@ -19,21 +21,33 @@ class Trace_ELBO(ELBO):
     """
 
     def costs(self, model_trace: Trace, guide_trace: Trace) -> list[Cost]:
-        found: list[Cost] = []
-        order: dict[str, int] = {}
-        for site in guide_trace.nodes.values():
-            if site.type == "sample":
-                if not site.is_observed:
-                    order[site.name] = len(order) + 1
-                found.append(cost_of(site, len(order), 1.0, None if site.is_observed else site))
-        after = 0
-        for site in model_trace.nodes.values():
-            if site.type == "sample":
-                # everything so far in the model may depend on the latents met so far, and these on all that the
-                # guide drew before them
-                after = max(after, order.get(site.name, 0))
-                found.append(cost_of(site, after, -1.0))
-        return found
+        guide, model = places(model_trace, guide_trace)
+        found = [cost_of(site, after, 1.0, None if site.is_observed else site) for site, after in guide]
+        return found + self._model_costs(model)
+
+    def _model_costs(self, model: Places) -> list[Cost]:
+        """Hook: the costs of the sites of the model."""
+        return [cost_of(site, after, -1.0) for site, after in model]
+
+
+def places(model_trace: Trace, guide_trace: Trace) -> tuple[Places, Places]:
+    """The sample sites of guide and model, each with how many latent sites of the guide it may depend on."""
+    guide: Places = []
+    order: dict[str, int] = {}
+    for site in guide_trace.nodes.values():
+        if site.type == "sample":
+            if not site.is_observed:
+                order[site.name] = len(order) + 1
+            guide.append((site, len(order)))
+    model: Places = []
+    after = 0
+    for site in model_trace.nodes.values():
+        if site.type == "sample":
+            # everything so far in the model may depend on the latents met so far, and these on all that the guide
+            # drew before them
+            after = max(after, order.get(site.name, 0))
+            model.append((site, after))
+    return guide, model
 
 
 def cost_of(site: Site, after: int, weight: float, density_of: Site | None = None) -> Cost:

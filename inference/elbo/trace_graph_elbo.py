@@ -14,7 +14,7 @@ from ppl.runtime import Frame, Site
 
 from ..baselines import PARTICLES
 from ..estimating import plainly
-from .base import Program
+from .base import REMEMBERED, Program
 from .trace_elbo import Trace_ELBO
 
 __all__ = ["TraceGraph_ELBO"]
@@ -44,6 +44,8 @@ class TraceGraph_ELBO(Trace_ELBO):
         estimators = [site.infer["_estimator"] for site in guide_trace.values() if "_estimator" in site.infer]
         if not all(estimator.through for estimator in estimators):
             shape = _shape((guide_trace, model_trace))
+            if len(self._known) > REMEMBERED:
+                self._known.clear()
             known = self._known.setdefault((model, guide, shape), _Known())
             known.look(shape, model, guide, args, kwargs)
             if known.parents is not None:

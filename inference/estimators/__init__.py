@@ -5,14 +5,26 @@ from __future__ import annotations
 from ppl.messages import did_you_mean, listed
 from ppl.runtime import Site
 
+from .arm import Arm
+from .disarm import Disarm
 from .enumerated import Enumerate
 from .estimator import Context, Estimator, Guard, Part
+from .measure_valued import MeasureValued
 from .sampled import PathDerivative, Pathwise, Score
 
 __all__ = ["ESTIMATORS", "Context", "Estimator", "Guard", "Part", "estimator_of"]
 
 ESTIMATORS: dict[str, Estimator] = {
-    estimator.name: estimator for estimator in (Pathwise(), PathDerivative(), Score(), Enumerate())
+    estimator.name: estimator
+    for estimator in (
+        Pathwise(),
+        PathDerivative(),
+        Score(),
+        Enumerate(),
+        Arm(),
+        Disarm(),
+        MeasureValued(),
+    )
 }
 
 

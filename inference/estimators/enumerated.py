@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,7 @@ from ppl_dist.samplers import standard_uniform
 
 from .estimator import Context, Estimator, Part, has_rows, laid_out, log_density, samples
 
-__all__ = ["Enumerate"]
+__all__ = ["Enumerate", "has_list"]
 
 
 class Enumerate(Estimator):
@@ -26,11 +28,7 @@ class Enumerate(Estimator):
     any_order = True
 
     def check(self, site: Site) -> None:
-        # entries that are one event together have too many values to list
-        listed = getattr(site.fn, "has_enumerate_support", False) and not getattr(
-            site.fn, "reinterpreted_batch_ndims", 0
-        )
-        if not listed:
+        if not has_list(site.fn):
             raise self.refuse(site, "has no enumerate_support", 'Try infer={"estimator": "score"}.')
         budget = site.infer.get("budget", 1)
         if not isinstance(budget, int) or budget < 1:
@@ -54,6 +52,12 @@ class Enumerate(Estimator):
         weights = _weights(site, log_density(site), dim)
         return [self._summed(site, part, weights, dim) if has_rows(part.cost, site) else part for part in parts]
 
+    def describe(self, site: Site) -> str:
+        count, budget = len(site.fn.enumerate_support(expand=False)), site.infer.get("budget")
+        if budget is None or budget >= count:
+            return f"{self.name} ({count} values)"
+        return f"{self.name} ({budget} of {count} values, and {samples(site)} drawn from the rest)"
+
     def _summed(self, site: Site, part: Part, weights: Tensor, dim: int) -> Part:
         if lost := [frame for frame in site.cond_indep_stack if frame.dim is not None and frame not in part.frames]:
             raise ValueError(
@@ -64,6 +68,11 @@ class Enumerate(Estimator):
         # what has no probability has no cost, whatever log density stands there
         cost = torch.where(weights > 0, part.cost, 0.0) * weights
         return part._replace(cost=cost.sum(dim, keepdim=True))
+
+
+def has_list(fn: Any) -> bool:
+    """Whether the values of a distribution can be listed; entries that are one event together have too many."""
+    return getattr(fn, "has_enumerate_support", False) and not getattr(fn, "reinterpreted_batch_ndims", 0)
 
 
 def _weights(site: Site, log_prob: Tensor, dim: int) -> Tensor:

@@ -41,7 +41,7 @@ class Context(NamedTuple):
         memory: what running baselines remember; None where there is no memory.
         guard: refuses second derivatives.
         frames: the plates of the site that own a dimension.
-        waits: the sites it may depend on, one bit each.
+        waits: the sites that its shares, and its own draw, may depend on, one bit each.
         dims: the dimensions of `frames` and of all rows.
     """
 
@@ -118,6 +118,11 @@ class Estimator:
         """
         raise NotImplementedError(f"{type(self).__name__} does not define expect(site, parts, context).")
 
+    def describe(self, site: Site) -> str:
+        """What the site uses, in a few words for a table."""
+        count = samples(site)
+        return f"{self.name}{f', {count} draws' if count > 1 else ''}{' (biased)' if self.biased else ''}"
+
     def refuse(self, site: Site, lacks: str, better: str) -> Exception:
         """The error for a family that the estimator is not for."""
         return ValueError(
@@ -180,40 +185,44 @@ class Guard:
     open = False
 
 
-def once(x: Tensor, site: Site, guard: Guard) -> Tensor:
-    """`x`, whose gradient may not be differentiated: it would be the derivative of an estimate."""
-    return _Once.apply(x, site.name, guard)  # type: ignore[no-any-return,no-untyped-call]  # torch has no types there
+def once(x: Tensor, site: Site, guard: Guard, *ties: Tensor) -> Tensor:
+    """`x`, whose gradient may not be differentiated: it would be the derivative of an estimate.
+
+    Nor may it with respect to what the `ties` depend on, which the estimate has left out.
+    """
+    return _Once.apply(x, site.name, guard, *ties)  # type: ignore[no-any-return,no-untyped-call]  # torch has no types
 
 
-def slope(of: Tensor, by: Tensor, site: Site, guard: Guard) -> Tensor:
-    """Zeros, entry by entry, with the first derivative of `of * by.detach()`."""
-    return (once(of, site, guard) - of.detach()) * by.detach()
+def slope(of: Tensor, by: Tensor, site: Site, guard: Guard, *ties: Tensor) -> Tensor:
+    """Zeros, entry by entry, with the first derivative of `of * by.detach()`; `ties` are what `by` was made of."""
+    return (once(of, site, guard, *ties) - of.detach()) * by.detach()
 
 
 class _Once(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, site: str, guard: Guard) -> Tensor:
-        ctx.site, ctx.guard = site, guard
-        ctx.save_for_backward(x)
+    def forward(ctx: Any, x: Tensor, site: str, guard: Guard, *ties: Tensor) -> Tensor:
+        ctx.site, ctx.guard, ctx.ties = site, guard, len(ties)
+        ctx.save_for_backward(x, *ties)
         return x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        again = torch.is_grad_enabled()
-        passed = _Refused.apply(*gradients, *ctx.saved_tensors, ctx.site, ctx.guard) if again else gradients[0]  # type: ignore[no-untyped-call]  # as above
-        return passed, None, None
+        (passed,) = gradients
+        if torch.is_grad_enabled():
+            passed = _Refused.apply(ctx.site, ctx.guard, passed, *ctx.saved_tensors)  # type: ignore[no-untyped-call]
+        return passed, None, None, *[None] * ctx.ties
 
 
 class _Refused(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, x: Tensor, site: str, guard: Guard) -> Tensor:
-        ctx.site, ctx.guard = site, guard
+    def forward(ctx: Any, site: str, guard: Guard, gradient: Tensor, *behind: Tensor) -> Tensor:
+        ctx.site, ctx.guard, ctx.behind = site, guard, len(behind)
         return gradient.view_as(gradient)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         if ctx.guard.open:
-            return gradients[0], None, None, None
+            return None, None, *gradients, *[None] * ctx.behind
         raise RuntimeError(
             f"surrogate_loss: expected to be differentiated once, got a second time: the estimator of site "
             f'"{ctx.site}" gives the first derivative only. Try infer={{"estimator": "score"}} there, or "enumerate".'

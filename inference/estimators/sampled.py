@@ -9,7 +9,7 @@ from ppl_dist.samplers import draw_from
 from ppl_dist.tree import detached
 
 from ..baselines import baseline_of
-from .estimator import Context, Estimator, Guard, Part, has_rows, laid_out, log_density, magic_box, once, samples
+from .estimator import Context, Estimator, Part, has_rows, laid_out, log_density, magic_box, once, samples
 
 __all__ = ["PathDerivative", "Pathwise", "Score"]
 
@@ -48,7 +48,7 @@ class PathDerivative(Pathwise):
             super().draw(site)
         else:
             site.value = draw_from(site.fn.rsample, site.generator)
-        site.value = once(site.value, site, Guard())
+        site.value = once(site.value, site, site.infer["_guard"])
         site.unscaled_log_prob = detached(site.fn).log_prob(site.value)
 
 
@@ -77,6 +77,9 @@ class Score(Estimator):
             parts = [part._replace(cost=part.cost * magic_box(part.fold(log_prob))) for part in parts]
             parts += self._controls(site, log_prob, parts, context)
         return free + [part._replace(cost=mean(part.cost, site)) for part in parts]
+
+    def describe(self, site: Site) -> str:
+        return f"{super().describe(site)}, {baseline_of(site).describe(site)}"
 
     def _controls(self, site: Site, log_prob: Tensor, parts: list[Part], context: Context) -> list[Part]:
         """What has expectation zero and makes the sum vary less: the baseline, and what trains it."""

@@ -143,8 +143,8 @@ CASES: dict[str, tuple[str, str, str, tuple[Program, Program | None], tuple[Prog
         "baseline",
         "z",
         'infer={"baseline": "decaying_average"}',
+        (one(Bernoulli(0.5)), taught(Bernoulli, infer={"baseline": "none"})),
         (one(Bernoulli(0.5)), taught(Bernoulli)),
-        (one(Bernoulli(0.5)), taught(Bernoulli, infer={"baseline": "decaying_average"})),
     ),
     "gradient": ("gradient", "loc", "without detach()", (model, detached(True)), (model, detached(False))),
     "condition": (
@@ -257,16 +257,20 @@ def test_the_report_names_the_estimator_that_inference_uses() -> None:
         sample("b", Normal(p, 1.0), infer={"estimator": "score", "baseline": "decaying_average"})
         sample("c", Bernoulli(p), infer={"baseline": torch.tensor(1.0)})
         sample("d", Bernoulli(p))
+        sample("e", Bernoulli(p), infer={"estimator": "straight_through"})
+        sample("f", Bernoulli(p), infer={"baseline": "none"})
 
     report = check(sites, sites)
     assert report.estimators == {
         "a": "pathwise",
-        "b": "score, with a baseline",
-        "c": "score, with a baseline",
-        "d": "score",
+        "b": "score, baseline: decaying average",
+        "c": "score, baseline: given",
+        "d": "score, baseline: chosen at the first step",
+        "e": "straight_through (biased)",
+        "f": "score, baseline: none",
     }
-    for name, told in report.estimators.items():
-        assert told.startswith(estimator_of(report.guide[name]))
+    for name in "abcdf":
+        assert report.estimators[name].startswith(estimator_of(report.guide[name]).name)
     text = repr(report)
     assert text.startswith("check: 1 finding\nguide:\n") and "model:\n" in text and "estimators:\n" in text
     assert report.model.format_shapes() in text

@@ -135,6 +135,38 @@ def test_no_bar_where_none_is_wanted(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().err == ""
 
 
+def mixed_model() -> None:
+    k = sample("k", dist.Bernoulli(0.3))
+    observe("x", Normal(k + sample("z", Normal(0.0, 1.0)), 1.0), torch.tensor(1.0))
+
+
+def mixed_guide() -> None:
+    sample("k", dist.Bernoulli(logits=param("logit", 0.2)))
+    sample("z", Normal(param("loc", 0.0), 1.0))
+
+
+def test_a_run_says_once_which_gradients_are_not_pathwise(capsys: pytest.CaptureFixture[str]) -> None:
+    one = svi(mixed_model, mixed_guide)
+    assert one.estimators == {}
+    one.run(2)
+    told = 'Gradients that are not pathwise: score, decaying average, at "k".'
+    assert capsys.readouterr().err.count(told) == 1
+    assert one.estimators == {"k": "score, decaying average", "z": "pathwise"}
+    one.run(2)
+    assert "pathwise" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", ["all_pathwise", "no_bar", "steps"])
+def test_nothing_is_said(how: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if how == "all_pathwise":
+        svi().run(2)
+    elif how == "no_bar":
+        svi(mixed_model, mixed_guide).run(2, progress=False)
+    else:
+        svi(mixed_model, mixed_guide).step()
+    assert "pathwise" not in capsys.readouterr().err
+
+
 # ---------------------------------------------------------------------- two threads
 
 
