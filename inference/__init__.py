@@ -3,7 +3,16 @@
 from . import optim, reparam
 from .baselines import Baselines, BatchAverage, DecayingAverage, LearnedBaseline, LeaveOneOut
 from .diagnostics import GradientReport, gradient_report
-from .elbo import ELBO, RenyiELBO, ReweightedWakeSleep, Trace_ELBO, TraceGraph_ELBO
+from .elbo import (
+    ELBO,
+    RenyiELBO,
+    ReweightedWakeSleep,
+    Trace_ELBO,
+    TraceEnum_ELBO,
+    TraceGraph_ELBO,
+    TraceMeanField_ELBO,
+)
+from .enumerating import config_enumerate
 from .estimating import estimate
 from .in_use import estimators_in_use
 from .optim import Optim
@@ -25,8 +34,11 @@ __all__ = [
     "ReweightedWakeSleep",
     "SVIRun",
     "SVIState",
+    "TraceEnum_ELBO",
     "TraceGraph_ELBO",
+    "TraceMeanField_ELBO",
     "Trace_ELBO",
+    "config_enumerate",
     "estimate",
     "estimators_in_use",
     "gradient_report",

@@ -104,7 +104,8 @@ class estimate(Handler):
             if frame is not None and frame.dim is not None and frame.dim <= self.first_available_dim:
                 raise ValueError(
                     f'estimate: at site "{site.name}", plate "{frame.name}" has dim {frame.dim}, not right of '
-                    f"{self.first_available_dim}. Try estimate(program, first_available_dim={frame.dim - 1})."
+                    f"{self.first_available_dim}. Try estimate(program, first_available_dim={frame.dim - 1}), or in a "
+                    f"bound max_plate_nesting={-frame.dim}."
                 )
         return self.first_available_dim - len(self.names)
 

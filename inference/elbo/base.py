@@ -19,6 +19,7 @@ from ppl import Trace, handlers
 from ppl.checks import check_shapes
 from ppl.runtime import enclosing
 from ppl.site import Site
+from ppl.trace import SiteFilter
 from ppl_dist import validation_enabled_now
 
 from ..baselines import PARTICLES, Baselines
@@ -152,8 +153,9 @@ class ELBO:
             replayed = self._replayed(model, guide_trace)
             model_trace = handlers.trace(replayed).get_trace(*args, **kwargs)
             check_match(model_trace, guide_trace, self._sums_out)
+            needed = self._scores(model_trace, guide_trace)
             for role, scored in (("model", model_trace), ("guide", guide_trace)):  # noqa: B007 (read by the note below)
-                scored.compute_log_prob()
+                scored.compute_log_prob(needed)
                 if validation_enabled_now():
                     check_shapes(scored)
         except Exception as error:
@@ -168,6 +170,10 @@ class ELBO:
     def _replayed(self, model: Program, guide_trace: Trace) -> Program:
         """Hook: the model, as it runs on the draws of the guide."""
         return handlers.replay(model, trace=guide_trace)
+
+    def _scores(self, model_trace: Trace, guide_trace: Trace) -> SiteFilter | None:
+        """Hook: which sites the bound needs the log density of; None for all."""
+        return None
 
     def _sums_out(self, site: Site) -> bool:
         """Hook: whether the bound does without draws of a latent site of the model."""

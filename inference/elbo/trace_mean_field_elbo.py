@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ppl import Trace
 from ppl.runtime import Site
+from ppl.trace import SiteFilter
 from ppl_dist import kl_divergence
 
 from ..surrogate import Cost
@@ -42,20 +43,21 @@ class TraceMeanField_ELBO(Trace_ELBO):
 
     def costs(self, model_trace: Trace, guide_trace: Trace) -> list[Cost]:
         guide, model = places(model_trace, guide_trace)
+        found = [site.infer.get("_divergence") or cost_of(site, after, -1.0) for site, after in model]
+        for site, after in guide:
+            if not _analytic(model_trace, site.name):
+                found.append(cost_of(site, after, 1.0, None if site.is_observed else site))
+        return found
+
+    def _scores(self, model_trace: Trace, guide_trace: Trace) -> SiteFilter:
+        guide, model = places(model_trace, guide_trace)
         drawn = {site.name: (site, after) for site, after in guide if not site.is_observed}
-        found, analytic = [], set()
         for site, after in model:
             divergence = self._divergence(drawn[site.name], site, after) if site.name in drawn else None
-            if divergence is None:
-                found.append(cost_of(site, after, -1.0))
-            else:
-                found.append(divergence)
-                analytic.add(site.name)
-        for site, after in guide:
-            if site.name not in analytic:
-                found.append(cost_of(site, after, 1.0, None if site.is_observed else site))
-        self.terms = {name: "analytic" if name in analytic else "monte carlo" for name in drawn}
-        return found
+            if divergence is not None:
+                site.infer["_divergence"] = divergence
+        self.terms = {name: "analytic" if _analytic(model_trace, name) else "monte carlo" for name in drawn}
+        return lambda name, site: not _analytic(model_trace, name)
 
     def _divergence(self, drawn: tuple[Site, int], site: Site, after: int) -> Cost | None:
         """KL(q || p) at a site, as a cost of the sites before it."""
@@ -76,6 +78,10 @@ class TraceMeanField_ELBO(Trace_ELBO):
         if site.mask is not None:
             value = torch.where(torch.as_tensor(site.mask, device=value.device), value, 0.0)
         return Cost(value, place - 1, site.cond_indep_stack)
+
+
+def _analytic(model_trace: Trace, name: str) -> bool:
+    return name in model_trace.nodes and "_divergence" in model_trace.nodes[name].infer
 
 
 def _count_alike(own: Site, site: Site) -> bool:
