@@ -42,6 +42,7 @@ class Case(NamedTuple):
 CASES = (
     Case(Bound("Trace_ELBO"), tuple(WORKLOADS)),
     Case(Bound("TraceGraph_ELBO"), tuple(WORKLOADS)),
+    Case(Bound("TraceMeanField_ELBO"), ("logistic regression", "VAE", "Bayesian net")),
     Case(Bound("RenyiELBO", AT_ONCE), ("eight schools", "VAE")),
     Case(Bound("ReweightedWakeSleep", AT_ONCE), ("eight schools",)),
 )

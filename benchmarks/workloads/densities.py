@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["PARTICLES", "Gaussian", "bounds", "dirichlet", "leaf", "log_dirichlet", "normal"]
+__all__ = ["PARTICLES", "Gaussian", "bounds", "dirichlet", "leaf", "log_dirichlet", "normal", "standard_divergence"]
 
 PARTICLES = 10
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -27,6 +27,11 @@ def normal(z: Tensor, log_scale: Tensor | float) -> Tensor:
     return -0.5 * z * z - log_scale - HALF_LOG_2PI
 
 
+def standard_divergence(loc: Tensor, log_scale: Tensor) -> Tensor:
+    """KL(Normal(loc, scale) || Normal(0, 1)), all entries together."""
+    return 0.5 * ((2 * log_scale).exp() + loc * loc - 1).sum() - log_scale.sum()
+
+
 class Gaussian:
     """Independent Normals in a guide, by location and the logarithm of the scale."""
 
@@ -38,6 +43,10 @@ class Gaussian:
         """A value, and its log density entry by entry."""
         noise = torch.randn(particles + self.loc.shape)
         return self.loc + self.log_scale.exp() * noise, normal(noise, self.log_scale)
+
+    def divergence(self) -> Tensor:
+        """KL from the standard Normal, all entries together."""
+        return standard_divergence(self.loc, self.log_scale)
 
 
 def dirichlet(concentration: Tensor) -> Tensor:

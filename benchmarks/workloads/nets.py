@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from .contenders import Hand, Library, Workload
-from .densities import Gaussian, bounds, leaf, normal
+from .densities import Gaussian, bounds, leaf, normal, standard_divergence
 
 __all__ = ["autoencoder", "bayesian_net", "belief_net"]
 
@@ -66,7 +66,14 @@ def _autoencoder_by_hand(x: Tensor) -> Hand:
         logits = decoder(code)
         return prior_less_guide + _log_density(logits, x.expand_as(logits))
 
-    return Hand([*encoder.parameters(), *decoder.parameters()], bounds(log_weight, importance=True))
+    def analytic() -> Tensor:
+        loc, log_scale = encoder(x).chunk(2, -1)
+        code = loc + log_scale.exp() * torch.randn_like(loc)
+        logits = decoder(code)
+        return standard_divergence(loc, log_scale) + binary_cross_entropy_with_logits(logits, x, reduction="sum")
+
+    losses = {**bounds(log_weight, importance=True), "TraceMeanField_ELBO": analytic}
+    return Hand([*encoder.parameters(), *decoder.parameters()], losses)
 
 
 def _log_density(logits: Tensor, value: Tensor) -> Tensor:

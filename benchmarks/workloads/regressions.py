@@ -49,7 +49,11 @@ def _logistic_by_hand(x: Tensor, y: Tensor) -> Hand:
         weights, log_q = of_weights.draw()
         return (normal(weights, 0.0) - log_q).sum() - binary_cross_entropy_with_logits(x @ weights, y, reduction="sum")
 
-    return Hand(of_weights.leaves, bounds(log_weight))
+    def analytic() -> Tensor:
+        weights, _ = of_weights.draw()
+        return of_weights.divergence() + binary_cross_entropy_with_logits(x @ weights, y, reduction="sum")
+
+    return Hand(of_weights.leaves, {**bounds(log_weight), "TraceMeanField_ELBO": analytic})
 
 
 def hierarchical() -> Workload:
