@@ -16,12 +16,12 @@ from .report import NOT_INSTALLED, Report
 BENCHMARKS: dict[str, Callable[..., Report]] = {
     "sites": sites.run,
     "svi": svi_eight_schools.run,
-    "elbos": elbos.run,
     "families": families.run,
     "passes": passes.run,
     "tails": tails.run,
     "variance": variance.run,
     "belief_net": belief_net.run,
+    "elbos": elbos.run,
 }
 PEERS = ("torch", "pyro-ppl", "numpyro", "jax")
 
