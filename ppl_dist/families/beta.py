@@ -199,8 +199,20 @@ class Beta(ExponentialFamily):
         return log_beta(a, b)
 
 
+def _log_density(a: Tensor, x: Tensor) -> Tensor:
+    """The log density of a Dirichlet with concentrations `a`."""
+    n = a.sum(-1)
+    if no_digit_cancels(n):
+        return _plain_log_density(a, n, x)
+    if a.dtype == x.dtype == torch.float32 and highest(n) < _DIGITS_TO_SPARE:
+        wide = a.to(torch.float64)
+        return _plain_log_density(wide, wide.sum(-1), x.to(torch.float64)).to(a.dtype)
+    # lgamma in Stirling's form: its powers go into those of n x/a, which is about 1 where the density is large
+    powers = xlogy(a - 1, x * (n.unsqueeze(-1) / a)) - log_factorial_excess(a)
+    return powers.sum(-1) + (log_factorial_excess(n) + (a.shape[-1] - 1) * n.log())
+
+
 def _plain_log_density(a: Tensor, n: Tensor, x: Tensor) -> Tensor:
-    """The log density of a Dirichlet with concentrations `a`, n in all."""
     return (xlogy(a - 1, x) - torch.lgamma(a)).sum(-1) + torch.lgamma(n)
 
 
@@ -223,16 +235,7 @@ class Dirichlet(ExponentialFamily):
         return moved_inside(_shares(log_g), torch.finfo(a.dtype).tiny)
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        a = self.concentration
-        n = a.sum(-1)
-        if no_digit_cancels(n):
-            return _plain_log_density(a, n, x)
-        if a.dtype == x.dtype == torch.float32 and highest(n) < _DIGITS_TO_SPARE:
-            wide = a.to(torch.float64)
-            return _plain_log_density(wide, wide.sum(-1), x.to(torch.float64)).to(a.dtype)
-        # lgamma in Stirling's form: its powers go into those of n x/a, which is about 1 where the density is large
-        powers = xlogy(a - 1, x * (n.unsqueeze(-1) / a)) - log_factorial_excess(a)
-        return powers.sum(-1) + (log_factorial_excess(n) + (a.shape[-1] - 1) * n.log())
+        return _log_density(self.concentration, x)
 
     @property
     def mean(self) -> Tensor:
