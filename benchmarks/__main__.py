@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from . import belief_net, families, passes, sites, svi_eight_schools, tails, variance
+from . import belief_net, elbos, families, passes, sites, svi_eight_schools, tails, variance
 from .report import NOT_INSTALLED, Report
 
 BENCHMARKS: dict[str, Callable[..., Report]] = {
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[..., Report]] = {
     "tails": tails.run,
     "variance": variance.run,
     "belief_net": belief_net.run,
+    "elbos": elbos.run,
 }
 PEERS = ("torch", "pyro-ppl", "numpyro", "jax")
 

@@ -23,7 +23,8 @@ import torch
 
 import benchmarks
 from benchmarks import __main__ as command
-from benchmarks import families, passes, report, sites, svi_eight_schools, tails, timing
+from benchmarks import elbos, families, passes, report, sites, svi_eight_schools, tails, timing
+from benchmarks.workloads import WORKLOADS, contenders
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,7 +45,7 @@ def figure(answer: report.Report, label: str) -> report.Figure:
 
 def test_every_module_imports() -> None:
     names = [m.name for m in pkgutil.iter_modules(benchmarks.__path__)]
-    assert {"timing", "report", "sites", "svi_eight_schools", "families", "passes", "tails"} <= set(names)
+    assert {"timing", "report", "sites", "svi_eight_schools", "elbos", "families", "passes", "tails"} <= set(names)
     for name in names:
         assert importlib.import_module(f"benchmarks.{name}").__doc__
 
@@ -85,22 +86,48 @@ def test_site_shares_are_differences_of_the_table() -> None:
 
 
 def test_programs_start_at_the_same_loss() -> None:
-    starts = {name: svi_eight_schools.mean_and_error(p, 400) for name, p in svi_eight_schools.build().items()}
+    starts = {name: contenders.mean_and_error(p, 400) for name, p in svi_eight_schools.build().items()}
     assert len(starts) == 4
-    svi_eight_schools.check_same_loss(starts)
-    wrong = {**starts, svi_eight_schools.OURS: (starts[svi_eight_schools.HAND][0] + math.log(5.0), 0.05)}
+    contenders.check_same_loss("svi", starts)
+    wrong = {**starts, contenders.OURS: (starts[contenders.HAND][0] + math.log(5.0), 0.05)}
     with pytest.raises(ValueError, match=r"benchmark svi: ours, eager .* Make both the same model and guide"):
-        svi_eight_schools.check_same_loss(wrong)
+        contenders.check_same_loss("svi", wrong)
 
 
-@pytest.mark.parametrize("name", [svi_eight_schools.OURS, svi_eight_schools.HAND, svi_eight_schools.HAND_FUSED])
+@pytest.mark.parametrize("name", [contenders.OURS, contenders.HAND, contenders.HAND_FUSED])
 def test_steps_lower_the_loss(name: str) -> None:
     program = svi_eight_schools.build()[name]
-    before, error = svi_eight_schools.mean_and_error(program, 200)
+    before, error = contenders.mean_and_error(program, 200)
     for _ in range(200):
         program.step()
-    after, its_error = svi_eight_schools.mean_and_error(program, 200)
+    after, its_error = contenders.mean_and_error(program, 200)
     assert after < before - 3 * math.hypot(error, its_error)
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_ours_and_the_loop_by_hand_come_as_far(workload: str) -> None:
+    """The losses after as many steps agree to 5 standard errors and a tenth of the way."""
+    programs = contenders.contenders(WORKLOADS[workload](), contenders.Bound("Trace_ELBO"))
+    ends = {}
+    for name in (contenders.HAND, contenders.OURS):
+        before = contenders.mean_and_error(programs[name], 20)[0]
+        for _ in range(20):
+            programs[name].step()
+        ends[name] = contenders.mean_and_error(programs[name], 40)
+        assert ends[name][0] < before
+    (hand, error), (ours, its_error) = ends.values()
+    assert abs(ours - hand) <= 5 * math.hypot(error, its_error) + 0.1 * (before - ours)
+
+
+def test_elbo_figures_follow_from_the_times() -> None:
+    slow = {contenders.OURS: 2.0, contenders.PYRO: 8.0, contenders.HAND: 1.0}
+    fast = {contenders.OURS: 2.0, contenders.PYRO: 2.0, contenders.HAND: 4.0}
+    found = {f.label: f for f in elbos.figures({("Trace_ELBO", "a"): slow, ("Trace_ELBO", "b"): fast})}
+    row = found[f"Trace_ELBO, a: {contenders.OURS} / {contenders.PYRO}"]
+    assert (row.value, row.asked, row.holds) == (0.25, 1 / 3, True)
+    assert not found[f"Trace_ELBO, a: {contenders.OURS} / {contenders.HAND}"].holds
+    mean = found[f"Trace_ELBO, geometric mean of 2 workloads: {contenders.OURS} / {contenders.PYRO}"]
+    assert mean.value == pytest.approx(0.5)
 
 
 @pytest.mark.filterwarnings("ignore:Singular sample:UserWarning")  # of torch's Wishart, at good parameters
@@ -188,11 +215,11 @@ def test_unknown_benchmark_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.slow
 def test_command_with_whatever_is_installed(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, "-m", "benchmarks", "sites", "svi", "--quick"]
+    line = [sys.executable, "-m", "benchmarks", "sites", "svi", "elbos", "--quick"]
     done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     data = json.loads((tmp_path / "out" / "benchmarks.json").read_text(encoding="utf-8"))
-    assert list(data["benchmarks"]) == ["sites", "svi"]
+    assert list(data["benchmarks"]) == ["sites", "svi", "elbos"]
     pyro_rows = [row for b in data["benchmarks"].values() for row in b["rows"] if row[0] == "Pyro, defaults"]
     expected = str if command.environment()["pyro-ppl"] == report.NOT_INSTALLED else float
     assert len(pyro_rows) == 2

@@ -12,7 +12,7 @@ from ..constraints import Constraint, MixtureSameFamilyConstraint
 from ..distribution import Distribution
 from ..families.categorical import Categorical
 from ..samplers import draw
-from ..shapes import broadcast_shapes, size_of
+from ..shapes import broadcast_shapes, size_of, unexpanded
 from ..tree import Node
 from .blend import Blend, as_categorical, evaluate, hooked, varies
 from .independent import Independent
@@ -106,8 +106,10 @@ class MixtureSameFamily(Blend):
     def _each(self, name: str, x: Tensor) -> Tensor:
         part, padded = self.component_distribution, x.unsqueeze(-1 - self.event_dim)
         if name == "log_prob" and hooked(part, "_log_prob") and not varies(part.support):
-            known: Tensor = part._log_prob(padded)  # what is inside this support is inside theirs
-            return known
+            # what is inside this support is inside theirs
+            known: Tensor = _narrow(part)._log_prob(padded)
+            full = broadcast_shapes([padded.shape[: padded.dim() - self.event_dim], part.batch_shape])
+            return known if known.shape == full else known.expand(full)
         return evaluate(part, name, padded)
 
     def _moments(self, name: str) -> Tensor:
@@ -262,6 +264,12 @@ def _check_expands(d: Distribution, batch: torch.Size) -> None:
             f"{type(d).__name__}: batch shape {tuple(d.batch_shape)} does not expand to {tuple(batch)}. "
             f"Sizes must be equal or 1, counted from the right."
         )
+
+
+def _narrow(part: Any) -> Any:
+    """The same components without the repetitions of a plate: what depends on them alone is computed once."""
+    values = {name: unexpanded(value, dims) for name, (value, dims) in part._stored().items()}
+    return part._replace(values, part.batch_shape)
 
 
 def _picked(d: Any, index: Tensor, dim: int) -> Any:

@@ -28,6 +28,8 @@ __all__ = ["Beta", "Dirichlet"]
 
 ROUND, PEAKED = 40.0, 6.0  # concentrations up to the one, or from the other on, have exact implicit derivatives
 FAR = 20.0
+_SHORT = 32  # entries of a vector
+_DIGITS_TO_SPARE = 1e7  # in double precision a sum of `lgamma` at such numbers keeps the digits of a single one
 
 
 def _all_small(total: Tensor) -> bool:
@@ -72,7 +74,10 @@ def _implicit_slopes(a: Tensor, rest: Tensor, odds: Tensor) -> Tensor:
 
 def _others(values: Tensor) -> Tensor:
     """The sum of all other entries along the last dimension, without cancellation for the largest."""
-    places = torch.arange(values.shape[-1], device=values.device)
+    count = values.shape[-1]
+    if count <= _SHORT:
+        return values @ (1 - torch.eye(count, dtype=values.dtype, device=values.device))
+    places = torch.arange(count, device=values.device)
     largest = places == values.argmax(-1, keepdim=True)
     small = torch.where(largest, 0.0, values).sum(-1, keepdim=True)
     return torch.where(largest, small, values.sum(-1, keepdim=True) - values)
@@ -83,7 +88,7 @@ def _shares(log_weights: Tensor) -> Tensor:
 
     Overwrites its argument.
     """
-    if log_weights.numel() < 1000 or log_weights.shape[-1] > 32:
+    if log_weights.numel() < 1000 or log_weights.shape[-1] > _SHORT:
         return log_weights.softmax(-1)
     weights = log_weights.sub_(log_weights.amax(-1, keepdim=True)).exp_()
     return weights.div_(weights.sum(-1, keepdim=True))
@@ -102,8 +107,8 @@ def _peak(concentration: Tensor) -> Tensor:
 def _moved_shares(a: Tensor, log_g: Tensor) -> Tensor:
     """The shares of gamma draws with these logs, which follow the concentrations along their implicit path."""
     x, given = _shares(log_g.clone()).clamp(min=torch.finfo(a.dtype).tiny), a.detach()
-    moves = (a - given) * _slopes(given, _others(given), log_g, x.log() - _others(x).log())
-    return x + x * (moves - (x * moves).sum(-1, keepdim=True))
+    moves = (a - given) * (x * _slopes(given, _others(given), log_g, x.log() - _others(x).log()))
+    return torch.addcmul(x + moves, x, moves.sum(-1, keepdim=True), value=-1)
 
 
 class Beta(ExponentialFamily):
@@ -194,6 +199,23 @@ class Beta(ExponentialFamily):
         return log_beta(a, b)
 
 
+def _log_density(a: Tensor, x: Tensor) -> Tensor:
+    """The log density of a Dirichlet with concentrations `a`."""
+    n = a.sum(-1)
+    if no_digit_cancels(n):
+        return _plain_log_density(a, n, x)
+    if a.dtype == x.dtype == torch.float32 and highest(n) < _DIGITS_TO_SPARE:
+        wide = a.to(torch.float64)
+        return _plain_log_density(wide, wide.sum(-1), x.to(torch.float64)).to(a.dtype)
+    # lgamma in Stirling's form: its powers go into those of n x/a, which is about 1 where the density is large
+    powers = xlogy(a - 1, x * (n.unsqueeze(-1) / a)) - log_factorial_excess(a)
+    return powers.sum(-1) + (log_factorial_excess(n) + (a.shape[-1] - 1) * n.log())
+
+
+def _plain_log_density(a: Tensor, n: Tensor, x: Tensor) -> Tensor:
+    return (xlogy(a - 1, x) - torch.lgamma(a)).sum(-1) + torch.lgamma(n)
+
+
 class Dirichlet(ExponentialFamily):
     """Dirichlet(concentration a):  density  prod_i x_i**(a_i-1) / B(a),  x on the simplex.
 
@@ -213,13 +235,7 @@ class Dirichlet(ExponentialFamily):
         return moved_inside(_shares(log_g), torch.finfo(a.dtype).tiny)
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        a = self.concentration
-        n = a.sum(-1)
-        if no_digit_cancels(n):
-            return (xlogy(a - 1, x) - torch.lgamma(a)).sum(-1) + torch.lgamma(n)
-        # lgamma in Stirling's form: its powers go into those of n x/a, which is about 1 where the density is large
-        powers = xlogy(a - 1, x * (n.unsqueeze(-1) / a)) - log_factorial_excess(a)
-        return powers.sum(-1) + (log_factorial_excess(n) + (a.shape[-1] - 1) * n.log())
+        return _log_density(self.concentration, x)
 
     @property
     def mean(self) -> Tensor:

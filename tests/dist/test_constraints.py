@@ -36,7 +36,7 @@ SETS = {
     "integer_interval": (c.integer_interval(1, 4), [1.0, 4.0], [0.0, 5.0, 2.5, NAN]),
     "nonnegative_integer": (c.nonnegative_integer, [0.0, 7.0], [-1.0, 0.5, NAN]),
     "positive_integer": (c.positive_integer, [1.0, 7.0], [0.0, 1.5]),
-    "boolean": (c.boolean, [0.0, 1.0], [0.5, 2.0, NAN]),
+    "boolean": (c.boolean, [0.0, 1.0], [0.5, 2.0, -1.0, 1e-40, NAN, INF]),
     "one_hot": (c.one_hot, [[0.0, 1.0, 0.0]], [[0.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.5, 0.5, 0.0]]),
     "multinomial": (c.multinomial(4), [[1.0, 3.0, 0.0]], [[3.0, 3.0, 0.0], [-1.0, 2.0, 0.0], [0.5, 0.5, 0.0]]),
     "simplex": (c.simplex, [[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]], [[0.2, 0.3, 0.4], [-0.1, 0.6, 0.5], [NAN, 0.5, 0.5]]),
