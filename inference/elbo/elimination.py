@@ -4,8 +4,7 @@ What is summed is a product of densities, each the factor of a site, over all va
 variables. A variable is multiplied only with the factors that have it, and within the innermost plates first: there
 every entry of the plate is a sum of its own, and what is left of the plate when its variables are gone is a product
 over its entries, in the plates around. So the cost grows with the number of entries, and not with that of their
-combinations (Obermeyer, Bingham, Jankowiak, Chiu, Pradhan, Rush, Goodman 2019, "Tensor Variable Elimination for Plated
-Factor Graphs", algorithm 1).
+combinations (Obermeyer et al. 2019, "Tensor Variable Elimination for Plated Factor Graphs", algorithm 1).
 """
 
 from __future__ import annotations
