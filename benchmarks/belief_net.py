@@ -109,7 +109,7 @@ def run(*, rounds: int, quick: bool = False) -> Report:
     x = binary_digits()
     if x is None:
         return Report(title, columns, [], [Figure("digits", MISSING)])
-    steps = 2 if quick else 10_000
+    steps = 2 if quick else 5_000
     torch.manual_seed(0)
     start = Net()
     bounds, times = {}, timed(x[:BATCH], start, rounds=rounds, calls=1 if quick else 10)

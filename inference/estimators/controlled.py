@@ -31,7 +31,7 @@ from ppl_dist.samplers import log_standard_exponential
 from ppl_dist.shapes import sum_rightmost
 
 from ..baselines import baseline_of
-from .estimator import Context, Guard, Part, has_rows, laid_out, not_differentiable, samples, slope
+from .estimator import Context, Guard, Part, has_rows, laid_out, not_differentiable, once, samples, slope
 from .relaxed import Relaxing, discrete, hardened
 
 __all__ = ["Rebar", "Relax"]
@@ -99,7 +99,9 @@ class Rebar(Relaxing):
         dim, count, drawn = site.infer["_enumerate_dim"], samples(site), site.infer["_drawn"]
         met = [part for part in parts if has_rows(part.cost, site)]
         left = [part for part in parts if not has_rows(part.cost, site)]
-        left += [part._replace(cost=part.cost.narrow(dim, 0, count).mean(dim, keepdim=True)) for part in met]
+        for part in met:
+            cost = part.cost.narrow(dim, 0, count).mean(dim, keepdim=True)
+            left.append(part._replace(cost=once(cost, site, context.guard, drawn.logits)))
         if met and torch.is_grad_enabled() and drawn.logits.requires_grad:
             left += _corrections(site, drawn, met, context)
         return left
