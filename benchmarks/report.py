@@ -76,8 +76,8 @@ def ratio(label: str, ours: Cell, theirs: Cell, asked: float | None = None) -> F
 
 
 def _bound(asked: float) -> str:
-    part = 1 / asked
-    return f"1/{part:g}" if asked < 1 and abs(part * 10 - round(part * 10)) < 1e-9 else f"{asked:g}"
+    part = 1 / asked if asked > 0 else 0.0
+    return f"1/{part:g}" if 0 < asked < 1 and abs(part * 10 - round(part * 10)) < 1e-9 else f"{asked:g}"
 
 
 def _shown(cell: Cell) -> str:

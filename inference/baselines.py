@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ppl.messages import frames_text
 from ppl.runtime import Frame, Site
 from ppl_dist.shapes import broadcast_shapes
+from ppl_dist.tree import detached
 
 if TYPE_CHECKING:
     from .estimators.estimator import Context, Part
@@ -80,9 +81,13 @@ class DecayingAverage(Baseline):
                 f'site "{site.name}": a decaying-average baseline needs a memory, and none was given. '
                 f"Try baselines = Baselines() once, and surrogate_loss(trace, costs, baselines=baselines) each time."
             )
+        if "_level" in site.infer:  # an average that has seen this draw already may not be subtracted for it
+            return site.infer["_level"], None
         cost = _total(parts)
         fresh = [f.dim for f in context.frames if f.size != f.full_size or f.name == PARTICLES]
-        return context.memory.use(site.name, self, cost, [*fresh, site.infer.get("_enumerate_dim")]), None
+        level = context.memory.use(site.name, self, cost, [*fresh, site.infer.get("_enumerate_dim")])
+        site.infer["_level"] = level
+        return level, None
 
     def describe(self, site: Site) -> str:
         return "decaying average"
@@ -161,14 +166,14 @@ class LearnedBaseline(Baseline):
     Args:
         network: takes `inputs` and gives a tensor that broadcasts to the batch shape of the site. Its parameters are
             learned if the program has them in a `ppl.module`.
-        inputs: what the cost may be predicted from: anything but the draw.
+        inputs: what the cost may be predicted from: anything but the draw. What it was computed from is not trained.
     """
 
     network: nn.Module
     inputs: Any
 
     def level(self, site: Site, parts: list[Part], context: Context) -> Level:
-        guess = _fitting(site, self.network(self.inputs))
+        guess = _fitting(site, self.network(detached(self.inputs)))
         return guess.detach(), (guess - _total(parts)) ** 2
 
     def describe(self, site: Site) -> str:
@@ -201,6 +206,13 @@ class Baselines:
 
     def __init__(self, averages: Mapping[str, Tensor] | None = None) -> None:
         self.averages: dict[str, Tensor] = dict(averages or {})
+        self._read = self.averages
+
+    def as_of_now(self) -> Baselines:
+        """The same memory, read as it is now: what is written from here on does not show until the next time."""
+        view = Baselines()
+        view.averages, view._read = self.averages, dict(self.averages)
+        return view
 
     def copy(self) -> Baselines:
         """Another object with the same averages; they are replaced, never written to."""
@@ -212,7 +224,7 @@ class Baselines:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take over averages written by `state_dict`."""
-        self.averages = dict(state)
+        self.averages = self._read = dict(state)
 
     def use(self, name: str, rule: DecayingAverage, cost: Tensor, fresh: list[int | None]) -> Tensor | None:
         """The average before this step, which then takes `cost` in; None where nothing has been seen.
@@ -221,7 +233,7 @@ class Baselines:
         """
         present = [dim for dim in fresh if dim is not None and cost.dim() >= -dim]
         seen = cost.mean(present, keepdim=True) if present else cost
-        before = self.averages.get(name)
+        before = self._read.get(name)
         if before is not None and before.shape != seen.shape:
             before = None  # the program changed shape: start again rather than broadcast by accident
         self.averages[name] = seen if before is None else torch.lerp(seen, before, rule.beta)
@@ -271,6 +283,11 @@ def _from_mapping(site: Site, asked: Mapping[str, Any]) -> Baseline:
     if set(asked) - known:
         raise _unknown(site, ", ".join(sorted(set(asked) - known)))
     if asked.get("nn_baseline") is not None:
+        if "nn_baseline_input" not in asked:
+            raise ValueError(
+                f'site "{site.name}": "nn_baseline" needs what it predicts from, "nn_baseline_input", got none. '
+                f'Try infer={{"baseline": LearnedBaseline(network, inputs)}}.'
+            )
         return LearnedBaseline(asked["nn_baseline"], asked["nn_baseline_input"])
     if asked.get("baseline_value") is not None:
         return Constant(torch.as_tensor(asked["baseline_value"]).detach())

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from ppl.drawing import draw_as_asked
 from ppl.messages import did_you_mean, listed
-from ppl.runtime import Handler, Run, Site, current, enclosing
+from ppl.runtime import Frame, Handler, Run, Site, current, enclosing
 
 from .estimators import ESTIMATORS, Estimator, Guard, estimator_of
 
@@ -79,6 +79,9 @@ class estimate(Handler):
         if site.type != "sample":
             return
         if self.names:
+            for frame in site.cond_indep_stack:  # a plate that was opened after the rows were drawn
+                if frame.dim in self.names:
+                    raise self._in_the_way(site, frame)
             site.infer["_dim_to_name"] = {**self.names, **site.infer.get("_dim_to_name", {})}
         if site.name in self.drawn:
             site.fn = self.drawn[site.name].scoring(site.fn)
@@ -113,15 +116,22 @@ class estimate(Handler):
     def _free(self, site: Site) -> int:
         """The next dimension for rows."""
         if self.first_available_dim is None:
-            raise NeedsRows(site.name)
+            raise NeedsRows(
+                f'estimate: site "{site.name}" draws rows, expected to know left of which dimension, got None. '
+                f"Try estimate(program, first_available_dim=-1)."
+            )
         for frame in (handler.frame for handler in enclosing(Handler)):
             if frame is not None and frame.dim is not None and frame.dim <= self.first_available_dim:
-                raise ValueError(
-                    f'estimate: at site "{site.name}", plate "{frame.name}" has dim {frame.dim}, not right of '
-                    f"{self.first_available_dim}. Try estimate(program, first_available_dim={frame.dim - 1}), or in a "
-                    f"bound max_plate_nesting={-frame.dim}."
-                )
+                raise self._in_the_way(site, frame)
         return self.first_available_dim - len(self.names)
+
+    def _in_the_way(self, site: Site, frame: Frame) -> NeedsRows:
+        assert frame.dim is not None
+        return NeedsRows(
+            f'estimate: at site "{site.name}", plate "{frame.name}" has dim {frame.dim}, not right of '
+            f"{self.first_available_dim}. Try estimate(program, first_available_dim={frame.dim - 1}), or in a "
+            f"bound max_plate_nesting={-frame.dim}."
+        )
 
 
 class plainly(Handler):
@@ -131,8 +141,8 @@ class plainly(Handler):
         site.infer.pop("_draw", None)
 
 
-class NeedsRows(RuntimeError):
-    """A site draws rows, and nobody has said yet how many dimensions the plates take."""
+class NeedsRows(ValueError):
+    """A site draws rows, and it is not known how many dimensions the plates take, or they take more."""
 
 
 def _fits(name: str, site: Site) -> bool:

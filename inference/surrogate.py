@@ -79,7 +79,8 @@ def surrogate_loss(
         sites: the stochastic program: a trace, or its sample sites in program order. If it ran under
             `ppl.handlers.track`, which costs depend on which sites is known from the values.
         costs: a tensor that depends on every site; or a cost per site name, paid right after that site
-            (rewards of a policy, negated); or a sequence of `Cost`. Shapes are those of the plates.
+            (rewards of a policy, negated); or a sequence of `Cost`. Shapes are those of the plates: an entry depends on
+            the same entry of the draws in its plate, so what mixes the entries is to be summed.
         baselines: the memory of running baselines; needed if a site asks for one.
 
     Returns:
@@ -97,11 +98,11 @@ def surrogate_loss(
     >>> surrogate_loss(tr, {"action": -action}).backward()
     """
     stochastic = _stochastic(sites)
-    listed = _as_costs(costs, stochastic)
+    paid = _as_costs(costs, stochastic)
     estimators = [site.infer.get("_estimator") or estimator_of(site) for site in stochastic]
     if not any(map(_acts, stochastic, estimators)):
-        return _total(listed)
-    return _Sweep(stochastic, estimators, listed, baselines).loss()
+        return _total(paid)
+    return _Sweep(stochastic, estimators, paid, baselines).loss()
 
 
 def _stochastic(sites: Trace | Sequence[Site]) -> list[Site]:
@@ -146,11 +147,12 @@ class _Sweep:
     def __init__(
         self, sites: list[Site], estimators: list[Estimator], costs: Sequence[Cost], memory: Baselines | None
     ) -> None:
-        self.sites, self.estimators, self.costs, self.memory = sites, estimators, costs, memory
+        self.sites, self.estimators, self.costs = sites, estimators, costs
+        self.memory = None if memory is None else memory.as_of_now()
         guards = [site.infer["_guard"] for site in sites if "_guard" in site.infer]
         self.guard: Guard = guards[0] if guards else Guard()
         self.bits = {site.name: 1 << place for place, site in enumerate(sites)}
-        self.rows = frozenset(site.infer["_enumerate_dim"] for site in sites if "_enumerate_dim" in site.infer)
+        self.rows = frozenset(_rows(sites))
         self.tracked = all("_given" in site.infer for site in sites)
         self.acting = [_acts(site, estimator) for site, estimator in zip(sites, estimators, strict=True)]
         self.own: dict[str, Any] = {}
@@ -260,6 +262,23 @@ def _check_path(cost: Cost, site: Site, along: Tensor) -> None:
         (found,) = torch.autograd.grad(total, along, retain_graph=True, allow_unused=True)
     if found is None:
         raise not_differentiable(site)
+
+
+def _rows(sites: Sequence[Site]) -> dict[int, str]:
+    """The dimensions of rows, each with the name of its site.
+
+    Raises:
+        ValueError: two sites share one, or a plate has taken it.
+    """
+    rows: dict[int, str] = {}
+    for site in sites:
+        dim = site.infer.get("_enumerate_dim")
+        if dim is not None and rows.setdefault(dim, site.name) != site.name:
+            raise ValueError(
+                f'surrogate_loss: the rows of sites "{rows[dim]}" and "{site.name}" lie along one dimension, {dim}. '
+                f"Try one estimate(program) around both."
+            )
+    return rows
 
 
 def _vectorised(frames: Sequence[Frame]) -> frozenset[Frame]:

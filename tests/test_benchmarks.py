@@ -45,7 +45,7 @@ def figure(answer: report.Report, label: str) -> report.Figure:
 
 def test_every_module_imports() -> None:
     names = [m.name for m in pkgutil.iter_modules(benchmarks.__path__)]
-    assert {"timing", "report", "sites", "svi_eight_schools", "elbos", "families", "passes", "tails"} <= set(names)
+    assert {"timing", "report", "sites", "svi_eight_schools", "elbos", "families", "passes", "variance"} <= set(names)
     for name in names:
         assert importlib.import_module(f"benchmarks.{name}").__doc__
 
@@ -55,10 +55,10 @@ def test_benchmark_runs_without_peers(name: str) -> None:
     answer = command.BENCHMARKS[name](rounds=1, quick=True)
     cells = values(answer)
     numbers = [cell for cell in cells if isinstance(cell, float)]
-    lowest = -1 if name == "passes" else 0  # of a tiny batch no pass need be costly
+    lowest = -1 if name in ("passes", "variance") else 0  # of a tiny batch no pass need be costly, no draw vary
     assert numbers and all(math.isfinite(number) and number > lowest for number in numbers)
     words = {cell for cell in cells if isinstance(cell, str)} - {"-"}
-    assert name == "passes" or words == (set() if name in ("families", "tails") else {report.NOT_INSTALLED})
+    assert name == "passes" or words == (set() if name in ("families", "tails", "variance") else {report.NOT_INSTALLED})
     assert all(len(cells) == len(answer.columns) - 1 for _, cells in answer.rows)
     for row, _ in answer.rows:
         assert row in str(answer)

@@ -6,8 +6,7 @@ vectorised are callers of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Hashable, Sequence
 from math import inf
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import Tensor
 import ppl
 from ppl import Trace, handlers
 from ppl.checks import check_shapes
+from ppl.messages import did_you_mean, listed
 from ppl.runtime import enclosing
 from ppl.site import Site
 from ppl.trace import SiteFilter
@@ -25,6 +25,7 @@ from ppl_dist import validation_enabled_now
 from ..baselines import PARTICLES, Baselines
 from ..estimating import NeedsRows, estimate, plainly
 from ..surrogate import Cost, surrogate_loss
+from .merged import check_rows
 
 __all__ = ["ELBO"]
 
@@ -60,7 +61,8 @@ class ELBO:
         nesting = inf if max_plate_nesting is None else max_plate_nesting
         self.max_plate_nesting = None if nesting == inf else int(nesting)
         self.vectorize_particles, self.retain_graph = vectorize_particles, retain_graph
-        self._nesting: dict[tuple[Program, Program], int | None] = {}  # None where no run has asked for it yet
+        self._followed: set[tuple[Hashable, Hashable]] = set()  # those whose rows have been followed
+        self._nesting: dict[tuple[Hashable, Hashable], int | None] = {}  # None where no run has asked for it yet
 
     def costs(self, model_trace: Trace, guide_trace: Trace) -> list[Cost]:
         """Hook: the costs of one run, whose expected sum is the loss; `Cost.after` counts the guide's latent sites."""
@@ -108,28 +110,37 @@ class ELBO:
         self, model: Program, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]
     ) -> tuple[Trace, Trace]:
         """One run of the guide, and of the model on its draws; with vectorised particles, all of them in one run."""
-        key = model, guide
-        nesting = self._nesting.get(key) if self.max_plate_nesting is None else self.max_plate_nesting
+        pair = key(model, guide)
+        nesting = self._nesting.get(pair) if self.max_plate_nesting is None else self.max_plate_nesting
         if nesting is None and self._parallel:
             nesting = self.plate_nesting(model, guide, args, kwargs)
-        random = None if key in self._nesting else _RandomState()
-        with suppress(NeedsRows):
+        random = None if pair in self._nesting else _RandomState()
+        try:
             traces = self._laid_out(nesting, model, guide, args, kwargs)
+        except ValueError as error:
+            if self.max_plate_nesting is not None or not _of_dimensions(error):
+                raise
+            measured = _nesting(model, guide, args, kwargs)
+            if nesting is not None and measured <= nesting:
+                raise
+        else:
             if len(self._nesting) > REMEMBERED:  # programs that are made anew for every call
                 self._nesting.clear()
-            self._nesting.setdefault(key, nesting)
+            self._nesting.setdefault(pair, nesting)
             return traces
         if random is not None:  # so that the step draws the same whether or not it was begun before
             random.restore()
-        return self._laid_out(self.plate_nesting(model, guide, args, kwargs), model, guide, args, kwargs)
+        self._nesting[pair] = measured
+        return self._laid_out(measured, model, guide, args, kwargs)
 
     def plate_nesting(self, model: Program, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]) -> int:
         """How many dimensions the plates of model and guide take; one extra run finds it."""
         if self.max_plate_nesting is not None:
             return self.max_plate_nesting
-        known = self._nesting.get((model, guide))
+        pair = key(model, guide)
+        known = self._nesting.get(pair)
         if known is None:
-            known = self._nesting[model, guide] = _nesting(model, guide, args, kwargs)
+            known = self._nesting[pair] = _nesting(model, guide, args, kwargs)
         return known
 
     def _laid_out(self, nesting: int | None, *run: Any) -> tuple[Trace, Trace]:
@@ -158,10 +169,28 @@ class ELBO:
                 scored.compute_log_prob(needed)
                 if validation_enabled_now():
                     check_shapes(scored)
+            if validation_enabled_now():
+                self._check_rows(model, guide, args, kwargs, model_trace, guide_trace)
         except Exception as error:
             error.add_note(f"in the {role}")
             raise
         return model_trace, guide_trace
+
+    def _check_rows(
+        self, model: Program, guide: Program, args: Sequence[Any], kwargs: dict[str, Any], *traces: Trace
+    ) -> None:
+        """Raise if a program merges the rows of a site, which costs would then depend on without its dimension.
+
+        The first time that a pair of programs has rows it is followed, in one more run.
+        """
+        pair = key(model, guide)
+        if pair in self._followed or not any("_enumerate_dim" in site.infer for tr in traces for site in tr.values()):
+            return
+        self._followed.add(pair)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), handlers.seed(rng_seed=0), handlers.track():
+            guide_trace = handlers.trace(guide).get_trace(*args, **kwargs)
+            model_trace = handlers.trace(self._replayed(model, guide_trace)).get_trace(*args, **kwargs)
+        check_rows([*guide_trace.values(), *model_trace.values()])
 
     def _drawn(self, guide_trace: Trace, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]) -> Trace:
         """Hook: what the model runs on and is scored against, once the guide has run."""
@@ -180,8 +209,22 @@ class ELBO:
         return False
 
 
+def key(model: Any, guide: Any) -> tuple[Hashable, Hashable]:
+    """What a pair of programs is known by; an object that compares by content may not be hashable."""
+    return (
+        model if isinstance(model, Hashable) else id(model),
+        guide if isinstance(guide, Hashable) else id(guide),
+    )
+
+
+def _of_dimensions(error: ValueError) -> bool:
+    """Whether a plate and what stands left of all plates have met: the program has more plates than it had."""
+    about = str(error)
+    return isinstance(error, NeedsRows) or about.startswith("enum: at site") or f'plate "{PARTICLES}"' in about
+
+
 class _RandomState:
-    """The random state of now: that of torch, and those of the generators that `seed` has given to the run."""
+    """The random state of now: that of the CPU, and those of the generators that `seed` has given to the run."""
 
     def __init__(self) -> None:
         self.generators = [torch.default_generator, *(run.generator for run in enclosing(handlers.seed))]
@@ -197,7 +240,7 @@ def _nesting(model: Program, guide: Program, args: Sequence[Any], kwargs: dict[s
 
     It has randomness of its own, so that the step draws the same whether or not this run came before it.
     """
-    with torch.no_grad(), handlers.seed(rng_seed=0), plainly():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), handlers.seed(rng_seed=0), plainly():
         guide_trace = handlers.trace(guide).get_trace(*args, **kwargs)
         model_trace = handlers.trace(handlers.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
     sites = (*guide_trace.values(), *model_trace.values())
@@ -235,8 +278,6 @@ def check_match(
 
 
 def _unmatched(name: str, here: str, missing: str, names: list[str]) -> ValueError:
-    from ppl.messages import did_you_mean, listed
-
     if missing == "guide":
         fix = f'Try sample("{name}", ...) in the guide, or observe it in the model.'
     else:

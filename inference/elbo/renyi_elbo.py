@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ppl import Trace, get_param_store, handlers
 from ppl.runtime import Site
+from ppl_dist import validation_enabled_now
 
 from ..baselines import Baselines
 from ..estimators import Guard
@@ -27,7 +28,8 @@ class RenyiELBO(ELBO):
     At alpha 0 it is the importance-weighted bound (Burda, Grosse, Salakhutdinov 2016, "Importance Weighted
     Autoencoders"), which grows to the evidence with the number of particles; others are those of Li, Turner 2016,
     "Renyi Divergence Variational Inference". Entries of plates that all sites are in (data with latents of their own)
-    have weights of their own; where a site stands outside, the weights are those of all data together.
+    have weights of their own; where a site stands outside, the weights are those of all data together, and a
+    minibatch then estimates another quantity: the likelihood of the minibatch to a power. Other scales are powers too.
 
     Args:
         alpha: the order, any number but 1; 0 is the importance-weighted bound.
@@ -88,11 +90,12 @@ class RenyiELBO(ELBO):
         Mnih, Rezende 2016, "Variational Inference for Monte Carlo Objectives", eq. 12.
         """
         count, dim, known = self.num_particles, weights.dim, weights.log_weights.detach()
-        others = (known.sum(dim, keepdim=True) - known) / (count - 1)
         # along the first dimension, which of the particles it is
         eye = torch.eye(count, dtype=torch.bool, device=known.device)
         left_out = eye.reshape((count,) + (1,) * (known.dim() - 1) + (count,)).transpose(-1, dim)
+        others = torch.where(left_out, 0.0, known).sum(dim, keepdim=True) / (count - 1)
         without = self._loss(weights, torch.where(left_out, others, known)).transpose(0, dim)[0]
+        without = torch.where(without.isfinite(), without, 0.0)  # where the others have no weight, any number will do
         for number, run in enumerate(weights.latents):
             for site in run:
                 site.infer["_without"] = weights.of_run(without, number)
@@ -117,6 +120,8 @@ class RenyiELBO(ELBO):
         store = get_param_store()
         with store.bind({name: leaf.detach() for name, leaf in store.leaves.items()}):
             held = handlers.trace(handlers.replay(guide, trace=copy)).get_trace(*args, **kwargs)
+        if validation_enabled_now():
+            _check_same(guide_trace, held)
         for name, share in shares.items():
             held[name].infer |= {"_share": share, "_estimator": copy[name].infer["_estimator"]}
         return held
@@ -126,6 +131,24 @@ class RenyiELBO(ELBO):
         for number, run in enumerate(weights.latents):
             for site in run:
                 site.infer["_share"].weight = weights.of_run(shares, number)
+
+
+def _check_same(first: Trace, second: Trace) -> None:
+    """Raise if a second run of the guide on the same draws gives them other densities.
+
+    Raises:
+        ValueError: a site has another log density.
+    """
+    second.compute_log_prob()
+    for name, site in second.items():
+        if site.type == "sample" and not site.is_observed:
+            before = first[name].fn.log_prob(first[name].value)
+            if not torch.allclose(before, site.unscaled_log_prob, rtol=1e-3, atol=1e-4, equal_nan=True):
+                raise ValueError(
+                    f"RenyiELBO: doubly_reparameterized runs the guide twice, expected the same density of site "
+                    f'"{name}", got another: the guide has randomness of its own. '
+                    f"Try RenyiELBO(doubly_reparameterized=False)."
+                )
 
 
 class _Share:

@@ -64,6 +64,11 @@ class ReweightedWakeSleep(ELBO):
             raise ValueError(f"ReweightedWakeSleep: insomnia must lie in [0, 1], got {insomnia}. Try insomnia=1.0.")
         self.insomnia, self.model_has_params = insomnia, model_has_params
         self.num_sleep_particles = num_particles if num_sleep_particles is None else num_sleep_particles
+        if self.num_sleep_particles < 1:
+            raise ValueError(
+                f"ReweightedWakeSleep: num_sleep_particles must be at least 1, got {num_sleep_particles}. "
+                f"Try insomnia=1.0 for no dreams."
+            )
 
     def differentiable_loss(
         self, model: Program, guide: Program, *args: Any, baselines: Baselines | None = None, **kwargs: Any
@@ -72,7 +77,7 @@ class ReweightedWakeSleep(ELBO):
         if self.model_has_params or self.insomnia:
             weights = self._weights(model, guide, args, kwargs)
             bound = -weights.log_mean_exp(weights.model - weights.guide.detach()).sum() * weights.scale
-            shares = weights.log_weights.detach().softmax(weights.dim)
+            shares = weights.log_weights.detach().softmax(weights.dim).nan_to_num()  # no weight has no share
             fit = -self.insomnia * weights.scale * (shares * weights.guide).sum()
         if self.insomnia < 1:
             fit = fit + (1 - self.insomnia) * self._asleep(model, guide, args, kwargs)
@@ -112,9 +117,25 @@ class ReweightedWakeSleep(ELBO):
                 f"ReweightedWakeSleep: to fit the guide to dreams (insomnia {self.insomnia}), model and guide take the "
                 f"data as a keyword, got none. Try svi.step(observations={{{names}}}), or insomnia=1.0."
             )
-        kept = handlers.replay(guide, trace=dream)
+        _check_whole(dream)
+        kept = handlers.replay(handlers.infer_config(guide, _by_score), trace=dream)
         guide_trace = handlers.trace(kept).get_trace(*args, **{**kwargs, "observations": seen})
         return -guide_trace.log_prob_sum()
+
+
+def _check_whole(dream: Trace) -> None:
+    """Raise if a plate is subsampled: the guide would look for its minibatch in data that are one already.
+
+    Raises:
+        ValueError: there is such a plate.
+    """
+    for site in dream.values():
+        for frame in site.cond_indep_stack:
+            if frame.size != frame.full_size:
+                raise ValueError(
+                    f'ReweightedWakeSleep: plate "{frame.name}" has a minibatch of {frame.size} of {frame.full_size}, '
+                    f"and dreams need all of a plate. Try insomnia=1.0, or a plate without subsample_size."
+                )
 
 
 def _by_score(site: Site) -> dict[str, Any]:

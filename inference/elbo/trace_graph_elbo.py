@@ -14,7 +14,7 @@ from ppl.runtime import Frame, Site
 
 from ..baselines import PARTICLES
 from ..estimating import plainly
-from .base import REMEMBERED, Program
+from .base import REMEMBERED, Program, key
 from .trace_elbo import Trace_ELBO
 
 __all__ = ["TraceGraph_ELBO"]
@@ -27,15 +27,16 @@ class TraceGraph_ELBO(Trace_ELBO):
     """`Trace_ELBO`, less noisy: a score function multiplies only the terms that depend on its draw.
 
     Where `Trace_ELBO` takes every later term for a dependent one, this one follows the values (`ppl.handlers.track`). A
-    program is followed once for each set of sites and plates that it turns out to have, and again from time to time, at
-    runs number 2, 4, 8 and so on. Where Python has read a value (`if z > 0`), or a later look found other dependencies,
-    what depends on what is not fixed: then program order decides, which is right and noisier. With pathwise sites alone
-    there is nothing to follow.
+    program is followed once for each set of sites and plates that it turns out to have, and of switches among its
+    arguments, and again from time to time, at runs number 2, 4, 8 and so on. Where Python has read a value (`if z > 0`)
+    or a later look found other dependencies, what depends on what is not fixed: then program order decides, which is
+    right and noisier. With pathwise sites alone there is nothing to follow. Functions of `torch.jit` hide what they
+    compute from: use `Trace_ELBO` there.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._known: dict[tuple[Program, Program, Shape], _Known] = {}
+        self._known: dict[Any, _Known] = {}
 
     def traces(
         self, model: Program, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]
@@ -46,7 +47,7 @@ class TraceGraph_ELBO(Trace_ELBO):
             shape = _shape((guide_trace, model_trace))
             if len(self._known) > REMEMBERED:
                 self._known.clear()
-            known = self._known.setdefault((model, guide, shape), _Known())
+            known = self._known.setdefault((*key(model, guide), _plain(args, kwargs), shape), _Known())
             known.look(shape, model, guide, args, kwargs)
             if known.parents is not None:
                 for role, trace in (("model", model_trace), ("guide", guide_trace)):
@@ -85,7 +86,7 @@ def _followed(
 
     The run has randomness of its own, so that the step draws the same whether or not it was looked at.
     """
-    with torch.no_grad(), handlers.seed(rng_seed=0), plainly(), handlers.track():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), handlers.seed(rng_seed=0), plainly(), handlers.track():
         guide_trace = handlers.trace(guide).get_trace(*args, **kwargs)
         model_trace = handlers.trace(handlers.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
     if _shape((guide_trace, model_trace)) != shape or any(map(_read, (*guide_trace.values(), *model_trace.values()))):
@@ -101,6 +102,12 @@ def _followed(
 def _read(site: Site) -> bool:
     """Whether the program may have gone another way for another value of an earlier site."""
     return site.type == "sample" and bool(site.infer.get("_given"))
+
+
+def _plain(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """The arguments that may switch parts of a program on and off: those that are no numbers to compute with."""
+    given = (*args, *kwargs.values())
+    return tuple(value if isinstance(value, bool | int | str | None) else type(value) for value in given)
 
 
 def _shape(traces: Iterable[Trace]) -> Shape:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import log
+from math import log, prod
 from typing import Any, NamedTuple
 
 import torch
@@ -29,7 +29,7 @@ class Weights(NamedTuple):
         guide: log q(z).
         dim: the dimension of the particles.
         frames: the plates that all sites are in: their entries have weights of their own.
-        scale: what each entry counts for, where a minibatch stands for more.
+        scale: what each entry counts for, where a minibatch of these plates stands for more.
         latents: the latent sites of the guide, run by run.
     """
 
@@ -58,7 +58,7 @@ def importance_weights(runs: Sequence[Run]) -> Weights:
     """The weights of the particles of one run that has them all, or of several runs that have one each."""
     sites = [site for run in runs for trace in run for site in trace.values() if site.type == "sample"]
     frames = _shared(sites)
-    scale = _common_scale(sites) if frames else 1.0
+    scale = prod(f.full_size / max(f.size, 1) for f in frames)
     dim = next((f.dim for site in sites for f in site.cond_indep_stack if f.name == PARTICLES and f.dim), None)
     kept = frozenset(f.dim for f in frames if f.dim is not None) | ({dim} if dim else set())
     logs = [[_log_density(trace, kept, scale) for trace in run] for run in runs]
@@ -72,14 +72,19 @@ def importance_weights(runs: Sequence[Run]) -> Weights:
 
 
 def check_one_draw(bound: Any, guide_trace: Trace, *, pathwise: bool = False) -> None:
-    """Raise if the guide draws a site several times for one particle, or without a gradient where it needs one.
+    """Raise if the guide draws a site several times for one particle, or by an estimator that a weight does not allow.
+
+    An estimator of the first derivative may leave out what has expectation zero, as a score has in the evidence lower
+    bound and has not under a weight.
 
     Raises:
         ValueError: a site has an estimator that does not fit.
     """
     for site in guide_trace.values():
         estimator = site.infer.get("_estimator")
-        if estimator is not None and ("_enumerate_dim" in site.infer or (pathwise and not estimator.through)):
+        if estimator is None:
+            continue
+        if "_enumerate_dim" in site.infer or not estimator.any_order or (pathwise and not estimator.through):
             raise ValueError(
                 f'{type(bound).__name__}: site "{site.name}" has the estimator "{estimator.name}", expected one '
                 f"{'pathwise ' * pathwise}draw for each particle. "
@@ -93,12 +98,6 @@ def _shared(sites: Sequence[Site]) -> tuple[Frame, ...]:
     return tuple(
         f for f in first if f.dim is not None and f.name != PARTICLES and all(f in frames for frames in others)
     )
-
-
-def _common_scale(sites: Sequence[Site]) -> float:
-    """The scale of all sites, where it is one number; it then counts entries, and is no power of a density."""
-    scale = sites[0].scale
-    return float(scale) if all(not isinstance(s.scale, Tensor) and s.scale == scale for s in sites) else 1.0
 
 
 def _log_density(trace: Trace, kept: frozenset[int], scale: float) -> Tensor:

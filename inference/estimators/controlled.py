@@ -66,7 +66,8 @@ class Rebar(Relaxing):
     Latent Variable Models", eq. 7 and 8. The temperature, from `infer["temperature"]` on, and the scale of the control
     variate are parameters `name.control.*` of the ambient store, trained to make the gradient of the site vary less.
     The baseline of the site is subtracted from what the control variate leaves. Costs must be differentiable in the
-    draw; they are evaluated at the discrete and at the relaxed one, in two rows.
+    draw, and continuous: a jump, as at a comparison, has a part of the gradient that no derivative shows. They are
+    evaluated at the discrete and at the relaxed draw, in two rows.
     """
 
     name = "rebar"
@@ -176,10 +177,7 @@ def _corrections(site: Site, drawn: Drawn, parts: list[Part], context: Context) 
     term = slope(drawn.logits, estimate - own, site, context.guard, *(part.cost for part in parts))
     moved = sum_rightmost(term, event)
 
-    waits = context.waits
-    for part in parts:
-        waits |= part.waits
-    found = [context.part(moved)._replace(waits=waits)]
+    found = [context.part(moved)]
     if training is not None:
         found.append(context.part(training - training.detach()))
     if learnt:

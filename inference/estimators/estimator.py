@@ -99,7 +99,7 @@ class Estimator:
 
     def rows(self, site: Site) -> bool:
         """Whether it draws several values, along a batch dimension of their own."""
-        return "samples" in site.infer
+        return samples(site) > 1
 
     def plain(self, site: Site) -> bool:
         """Whether the site is drawn as any other; `draw` is then not called."""
