@@ -120,6 +120,8 @@ def run(*, rounds: int, quick: bool = False) -> Report:
             trainer.step(batch)
         bounds[name] = -bound(trainer.net, x, 2 if quick else 100)
     rows: list[tuple[str, list[Cell]]] = [(name, [bounds[name], times[name]]) for name in bounds]
+    if PYRO not in bounds:
+        rows.append((PYRO, [NOT_INSTALLED] * 2))
     return Report(title, columns, rows, figures(bounds, times))
 
 

@@ -136,7 +136,7 @@ def figures(found: dict[str, dict[str, float]]) -> list[Figure]:
     """Whether each is below the one before in the ordering of the papers, and RELAX below the score function."""
     pairs = [*zip(ORDER[1:], ORDER, strict=False), ("RELAX (3 evaluations)", DECAYING)]
     return [
-        Figure(f"{name}: {a} / {b}", of[a] / of[b], 1.0)
+        Figure(f"{name}: {a} / {b}", of[a] / (of[b] or 1.0), 1.0)
         for name, of in found.items()
         for a, b in pairs
         if a in of and b in of
@@ -152,7 +152,8 @@ def ratios(problem: Problem, *, draws: int, steps: int) -> dict[str, float]:
         if name not in problem.without:
             with trained.bind({key: leaf.detach().clone().requires_grad_() for key, leaf in trained.leaves.items()}):
                 variances[name] = variance(problem, settings, draws=draws, steps=steps)
-    return {name: value / variances[DECAYING] for name, value in variances.items()}
+    unit = variances[DECAYING] or 1.0  # the same few draws of a coin have no variance
+    return {name: value / unit for name, value in variances.items()}
 
 
 def variance(problem: Problem, settings: dict[str, Any], *, draws: int, steps: int) -> float:

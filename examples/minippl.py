@@ -147,9 +147,9 @@ def negative_elbo(model: Callable[..., Any], guide: Callable[..., Any], baseline
     drawn = trace(guide).get_trace()
     cost = log_joint(drawn) - log_joint(trace(replay(model, trace=drawn)).get_trace())
     for m in drawn.values():
-        if m["type"] == "sample" and not m["fn"].has_rsample:  # no path to follow: the score function (REINFORCE)
-            score = m["fn"].log_prob(m["value"])
-            cost = cost + (score - score.detach()).sum() * (cost.detach() - baseline)
+        if m["type"] == "sample" and not m["fn"].has_rsample:  # no path to follow: the score function (REINFORCE);
+            score = m["fn"].log_prob(m["value"])  # less 1, as log q in the cost brings one more score, of mean zero
+            cost = cost + (score - score.detach()).sum() * (cost.detach() - baseline - 1.0)
     return cost
 
 

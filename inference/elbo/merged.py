@@ -32,8 +32,9 @@ def _check(site: Site, drawn: Site) -> None:
         return
     raise ValueError(
         f'site "{site.name}": it depends on site "{drawn.name}", which is drawn in rows along dim {dim}; expected a '
-        f"batch dimension there, got batch shape {tuple(site.fn.batch_shape)}: the program merges the rows, as z.sum() does. "
-        f'Try dimensions counted from the right, as z.sum(-1), or infer={{"estimator": "score"}} at "{drawn.name}".'
+        f"batch dimension there, got batch shape {tuple(site.fn.batch_shape)}: the program merges the rows, as z.sum() "
+        f"does. Try dimensions counted from the right, as z.sum(-1), or "
+        f'infer={{"estimator": "score"}} at "{drawn.name}".'
     )
 
 
