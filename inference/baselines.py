@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,13 +17,22 @@ from torch import Tensor, nn
 
 from ppl.messages import frames_text
 from ppl.runtime import Frame, Site
-from ppl_dist.shapes import broadcast_shapes
+from ppl_dist.shapes import expands
 from ppl_dist.tree import detached
 
 if TYPE_CHECKING:
     from .estimators.estimator import Context, Part
 
-__all__ = ["Baseline", "Baselines", "Constant", "DecayingAverage", "LearnedBaseline", "LeaveOneOut", "baseline_of"]
+__all__ = [
+    "Baseline",
+    "Baselines",
+    "BatchAverage",
+    "Constant",
+    "DecayingAverage",
+    "LearnedBaseline",
+    "LeaveOneOut",
+    "baseline_of",
+]
 
 PARTICLES = "num_particles"
 """The name of the plate over vectorised particles."""
@@ -114,7 +124,7 @@ class LeaveOneOut(Baseline):
         shares = [part.cost.detach() for part in parts if part.cost.dim() >= -dim and part.cost.shape[dim] > 1]
         if not shares:  # no cost tells the draws apart
             return None, None
-        cost = _added(shares)
+        cost = reduce(torch.add, shares)
         count = cost.shape[dim]
         return (cost.sum(dim, keepdim=True) - cost) / (count - 1), None
 
@@ -303,14 +313,7 @@ def _unknown(site: Site, asked: Any) -> ValueError:
 
 
 def _total(parts: list[Part]) -> Tensor:
-    return _added([part.cost.detach() for part in parts])
-
-
-def _added(terms: list[Tensor]) -> Tensor:
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total
+    return reduce(torch.add, [part.cost.detach() for part in parts])
 
 
 def _fitting(site: Site, level: Tensor) -> Tensor:
@@ -320,11 +323,7 @@ def _fitting(site: Site, level: Tensor) -> Tensor:
         ValueError: it does not.
     """
     shape = site.fn.batch_shape
-    try:
-        fits = broadcast_shapes([level.shape, shape]) == shape
-    except ValueError:
-        fits = False
-    if not fits:
+    if not expands(level.shape, shape):
         raise ValueError(
             f'site "{site.name}": the baseline has shape {tuple(level.shape)}, which does not broadcast to the batch '
             f"shape {tuple(shape)} of the site. Try a baseline of that shape."

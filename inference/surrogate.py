@@ -97,7 +97,7 @@ def surrogate_loss(
     ...     action = ppl.sample("action", dist.Bernoulli(logits=logit))
     >>> surrogate_loss(tr, {"action": -action}).backward()
     """
-    stochastic = _stochastic(sites)
+    stochastic = latent_sites(sites)
     paid = _as_costs(costs, stochastic)
     estimators = [site.infer.get("_estimator") or estimator_of(site) for site in stochastic]
     if not any(map(_acts, stochastic, estimators)):
@@ -105,7 +105,8 @@ def surrogate_loss(
     return _Sweep(stochastic, estimators, paid, baselines).loss()
 
 
-def _stochastic(sites: Trace | Sequence[Site]) -> list[Site]:
+def latent_sites(sites: Trace | Sequence[Site]) -> list[Site]:
+    """The sample sites that are not observed, in order."""
     rows = list(sites.nodes.values()) if isinstance(sites, Trace) else sites
     return [site for site in rows if site.type == "sample" and not site.is_observed]
 

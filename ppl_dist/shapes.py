@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["broadcast_error", "broadcast_shapes", "size_of", "sum_rightmost", "unexpanded", "unflatten_mask"]
+__all__ = [
+    "broadcast_error",
+    "broadcast_shapes",
+    "check_expands",
+    "expands",
+    "size_of",
+    "sum_rightmost",
+    "unexpanded",
+    "unflatten_mask",
+]
 
 EMPTY = torch.Size()
 # counts and flags whose arithmetic wraps around, or is refused: 0 - 1 is 255 in uint8
@@ -74,6 +83,27 @@ def broadcast_shapes(shapes: Sequence[torch.Size]) -> torch.Size:
                     raise ValueError(f"shapes {', '.join(str(tuple(s)) for s in shapes)} do not broadcast.")
                 out[index] = size
     return torch.Size(out)
+
+
+def expands(shape: torch.Size, wide: torch.Size) -> bool:
+    """Whether `shape` broadcasts to `wide`."""
+    try:
+        return broadcast_shapes([shape, wide]) == wide
+    except ValueError:
+        return False
+
+
+def check_expands(where: str, shape: torch.Size, wide: torch.Size) -> None:
+    """Raise unless the batch shape `shape` broadcasts to `wide`.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if not expands(shape, wide):
+        raise ValueError(
+            f"{where}: batch shape {tuple(shape)} does not expand to {tuple(wide)}. "
+            f"Sizes must be equal or 1, counted from the right."
+        )
 
 
 def broadcast_error(family: str, shapes: dict[str, torch.Size]) -> ValueError:

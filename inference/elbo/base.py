@@ -7,6 +7,7 @@ vectorised are callers of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from math import inf
 from typing import Any
 
@@ -87,7 +88,7 @@ class ELBO:
         total: Tensor | None = None
         for _ in range(runs):
             model_trace, guide_trace = self.traces(model, guide, args, kwargs)
-            loss = surrogate_loss(_latent(guide_trace), self.costs(model_trace, guide_trace), baselines=baselines)
+            loss = surrogate_loss(guide_trace, self.costs(model_trace, guide_trace), baselines=baselines)
             total = loss if total is None else total + loss
         assert total is not None
         return total if self.num_particles == 1 else total / self.num_particles
@@ -118,10 +119,12 @@ class ELBO:
         try:
             traces = self._laid_out(nesting, model, guide, args, kwargs)
         except ValueError as error:
-            if self.max_plate_nesting is not None or not _of_dimensions(error):
-                raise
-            measured = _nesting(model, guide, args, kwargs)
-            if nesting is not None and measured <= nesting:
+            measured = None
+            if self.max_plate_nesting is None and (nesting is not None or isinstance(error, NeedsRows)):
+                with suppress(Exception):  # what is wrong with the program is in the first error
+                    measured = _nesting(model, guide, args, kwargs)
+            # rows or particles may have met plates that the program did not have before
+            if measured is None or (nesting is not None and measured <= nesting):
                 raise
         else:
             if len(self._nesting) > REMEMBERED:  # programs that are made anew for every call
@@ -211,16 +214,20 @@ class ELBO:
 
 def key(model: Any, guide: Any) -> tuple[Hashable, Hashable]:
     """What a pair of programs is known by; an object that compares by content may not be hashable."""
-    return (
-        model if isinstance(model, Hashable) else id(model),
-        guide if isinstance(guide, Hashable) else id(guide),
-    )
+    return tuple(program if isinstance(program, Hashable) else _Itself(program) for program in (model, guide))  # type: ignore[return-value]  # a pair
 
 
-def _of_dimensions(error: ValueError) -> bool:
-    """Whether a plate and what stands left of all plates have met: the program has more plates than it had."""
-    about = str(error)
-    return isinstance(error, NeedsRows) or about.startswith("enum: at site") or f'plate "{PARTICLES}"' in about
+class _Itself:
+    """An object, equal to itself alone; it is kept, so that no other takes its identity."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
 
 
 class _RandomState:
@@ -245,10 +252,6 @@ def _nesting(model: Program, guide: Program, args: Sequence[Any], kwargs: dict[s
         model_trace = handlers.trace(handlers.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
     sites = (*guide_trace.values(), *model_trace.values())
     return -min((f.dim for site in sites for f in site.cond_indep_stack if f.dim is not None), default=0)
-
-
-def _latent(trace: Trace) -> list[Site]:
-    return [site for site in trace.nodes.values() if site.type == "sample" and not site.is_observed]
 
 
 def check_match(

@@ -52,9 +52,9 @@ class ReweightedWakeSleep(ELBO):
         self,
         num_particles: int = 2,
         insomnia: float = 1.0,
-        model_has_params: bool = True,  # the order of arguments that scripts know
+        model_has_params: bool = True,
         num_sleep_particles: int | None = None,
-        vectorize_particles: bool = True,  # as above
+        vectorize_particles: bool = True,
         max_plate_nesting: float | None = None,
         *,
         retain_graph: bool | None = None,

@@ -14,7 +14,7 @@ from ppl.runtime import Frame, Site
 from ppl_dist.shapes import broadcast_shapes
 
 from ..baselines import PARTICLES
-from ..surrogate import only
+from ..surrogate import latent_sites, only
 
 __all__ = ["Weights", "check_one_draw", "importance_weights"]
 
@@ -67,7 +67,7 @@ def importance_weights(runs: Sequence[Run]) -> Weights:
         logs = [[density.expand(shape)[None] for density in run] for run in logs]
         dim = -1 - len(shape)
     model, guide = (torch.cat([run[role] for run in logs], dim) for role in (0, 1))
-    latents = [[s for s in guide.values() if s.type == "sample" and not s.is_observed] for _, guide in runs]
+    latents = [latent_sites(guide) for _, guide in runs]
     return Weights(model, guide, dim, frames, scale, latents)
 
 

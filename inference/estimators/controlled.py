@@ -170,10 +170,10 @@ def _corrections(site: Site, drawn: Drawn, parts: list[Part], context: Context) 
     level, training = baseline_of(site).level(site, [context.part(gap)], context)
     gap = gap if level is None else gap - level
     score = hardened(family, z, 0.0) - _squashed(family, logits)
-    spread = (..., *(None,) * event)
-    estimate = (gap[spread] * score + _kept(family, z, logits, along)).mean(dim - event, keepdim=True)
+    wide = (..., *(None,) * event)
+    estimate = (gap[wide] * score + _kept(family, z, logits, along)).mean(dim - event, keepdim=True)
     # the log density of the draw is a cost too, whose derivative is one more score, of expectation zero
-    own = torch.as_tensor(context.own)[spread] * score.mean(dim - event, keepdim=True)
+    own = torch.as_tensor(context.own)[wide] * score.mean(dim - event, keepdim=True)
     term = slope(drawn.logits, estimate - own, site, context.guard, *(part.cost for part in parts))
     moved = sum_rightmost(term, event)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..distribution import Distribution
 from ..samplers import draw
-from ..shapes import broadcast_shapes, size_of
+from ..shapes import broadcast_shapes, check_expands, size_of
 from .wrapper import Wrapper
 
 __all__ = ["ExpandedDistribution"]
@@ -28,16 +28,7 @@ class ExpandedDistribution(Wrapper):
 
     def __init__(self, base_dist: Distribution, batch_shape: Sequence[int]) -> None:
         batch = size_of(batch_shape)
-        base = base_dist.batch_shape
-        try:
-            fits = broadcast_shapes([base, batch]) == batch
-        except ValueError:
-            fits = False
-        if not fits:
-            raise ValueError(
-                f"expand: batch shape {tuple(base)} does not expand to {tuple(batch)}. "
-                f"Sizes must be equal or 1, counted from the right."
-            )
+        check_expands("expand", base_dist.batch_shape, batch)
         super().__init__(base_dist, batch, base_dist.event_shape)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..constraints import Constraint, independent
 from ..distribution import Distribution
-from ..shapes import broadcast_shapes, size_of
+from ..shapes import broadcast_shapes, check_expands, size_of
 
 __all__ = ["ImproperUniform"]
 
@@ -56,15 +56,7 @@ class ImproperUniform(Distribution):
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
         batch = size_of(batch_shape)
-        try:
-            fits = broadcast_shapes([self._batch_shape, batch]) == batch
-        except ValueError:
-            fits = False
-        if not fits:
-            raise ValueError(
-                f"ImproperUniform: batch shape {tuple(self._batch_shape)} does not expand to {tuple(batch)}. "
-                f"Sizes must be equal or 1, counted from the right."
-            )
+        check_expands("ImproperUniform", self._batch_shape, batch)
         return self._replace({}, batch)
 
     def _log_prob(self, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from ..constraints import Constraint, MixtureSameFamilyConstraint
 from ..distribution import Distribution
 from ..families.categorical import Categorical
 from ..samplers import draw
-from ..shapes import broadcast_shapes, size_of, unexpanded
+from ..shapes import broadcast_shapes, check_expands, size_of, unexpanded
 from ..tree import Node
 from .blend import Blend, as_categorical, evaluate, hooked, varies
 from .independent import Independent
@@ -82,7 +82,7 @@ class MixtureSameFamily(Blend):
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
         batch = size_of(batch_shape)
-        _check_expands(self, batch)
+        check_expands(type(self).__name__, self.batch_shape, batch)
         k = self.mixture_distribution._num_events
         new = {
             "mixture_distribution": self.mixture_distribution.expand(batch),
@@ -199,7 +199,7 @@ class MixtureGeneral(Blend):
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
         batch = size_of(batch_shape)
-        _check_expands(self, batch)
+        check_expands(type(self).__name__, self.batch_shape, batch)
         parts = [part.expand(batch) for part in self.component_distributions]
         return self._with(self.mixing_distribution.expand(batch), parts)
 
@@ -252,18 +252,6 @@ def _common_support(parts: list[Any]) -> Any:
             f"Try support=, a set that holds all of them, such as constraints.real."
         )
     return supports[0]
-
-
-def _check_expands(d: Distribution, batch: torch.Size) -> None:
-    try:
-        fits = broadcast_shapes([d.batch_shape, batch]) == batch
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(
-            f"{type(d).__name__}: batch shape {tuple(d.batch_shape)} does not expand to {tuple(batch)}. "
-            f"Sizes must be equal or 1, counted from the right."
-        )
 
 
 def _narrow(part: Any) -> Any:
