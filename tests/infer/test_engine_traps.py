@@ -152,7 +152,7 @@ def test_a_learned_baseline_does_not_train_what_its_inputs_come_from() -> None:
             a = sample("a", Normal(loc, 1.0))
             inputs = a[..., None]
             rule = LearnedBaseline(network, inputs) if infer else "none"
-            z = sample("z", Bernoulli(logits=torch.zeros((), dtype=torch.float64)), infer={"baseline": rule})
+            z = sample("z", Bernoulli(logits=leaf(0.0)), infer={"baseline": rule})
         loss = surrogate_loss(tr, a + z)
         return torch.autograd.grad(loss, loc)[0]
 
