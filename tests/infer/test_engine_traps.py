@@ -238,7 +238,7 @@ def test_a_guide_with_randomness_of_its_own_is_not_run_twice() -> None:
         RenyiELBO(doubly_reparameterized=True).loss(model, guide)
 
 
-def test_scales_are_powers_and_minibatches_count() -> None:
+def test_scales_are_powers_as_numbers_and_as_tensors() -> None:
     """A number and a tensor say the same; a factor near 1 changes little."""
 
     def model(rate: Any) -> None:
