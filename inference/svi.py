@@ -25,7 +25,7 @@ from .baselines import Baselines
 from .elbo import ELBO, Trace_ELBO
 from .in_use import estimators_in_use, note, watch
 from .nonfinite import explain_nonfinite
-from .optim import OptimFactory, build, rebuild
+from .optim import OptimFactory, Update, build, rebuild
 from .progress import progress_bar
 
 __all__ = ["SVI", "SVIRun", "SVIState"]
@@ -39,7 +39,7 @@ class SVIState:
 
     Attributes:
         params: the parameters, a mapping of constrained values over unconstrained leaves.
-        optim_state: the `state_dict` of the optimiser; empty before the first step.
+        optim_state: the `state_dict` of the optimiser and its schedule; empty before the first step.
         seed: where all randomness of the run comes from.
         step: how many steps have been taken.
         baselines: running averages of score-function baselines, by site.
@@ -254,7 +254,7 @@ class SVI:
             leaf.grad = None
         if loss.requires_grad:
             loss.backward(retain_graph=self.bound.retain_graph)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            owned.optimizer.step()  # type: ignore[union-attr]  # sync_optimizer has built it
+            owned.optimizer.step(value)  # type: ignore[union-attr]  # sync_optimizer has built it
         owned.step += 1
         owned.checked = True
         owned.baselines = baselines
@@ -291,7 +291,7 @@ class _Owned:
         self._known = set(params) if pure else None
         self.checked = step > 0
         self.estimators: dict[str, str] = {}
-        self.optimizer: torch.optim.Optimizer | None = None
+        self.optimizer: Update | None = None
         self._leaves: dict[str, Tensor] = {}
         self._generator = torch.Generator()
 
