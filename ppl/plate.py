@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ppl.messages import family, shape_of
 from ppl.runtime import Frame, Handler, Site, current, emit, enclosing, pop, push
+from ppl_dist.values import numbered
 
 __all__ = ["plate", "plate_stack", "subsample", "widen"]
 
@@ -99,8 +100,7 @@ class plate(Handler):
 
     def __enter__(self) -> Tensor:
         indices = self._indices()
-        frame = Frame(self.name, self._free_dim(), self.subsample_size, self.size)
-        push(self._inside(frame, indices), owner=self)
+        push(self._inside(Frame(self.name, self._free_dim(), self.subsample_size, self.size), indices), owner=self)
         return indices
 
     def __iter__(self) -> Iterator[int]:
@@ -180,7 +180,7 @@ class plate(Handler):
         return indices
 
     def _all(self) -> Tensor:
-        return torch.arange(self.size if self.size > 0 else 0, device=self.device)
+        return numbered(max(self.size, 0), self.device)
 
 
 def _whole(name: str, what: str, number: int) -> int:

@@ -47,6 +47,8 @@ def sum_rightmost(value: Tensor, dims: int) -> Tensor:
     """Sum out the last `dims` dimensions."""
     if dims == 0:
         return value
+    if dims == value.dim():  # the derivative of a sum over listed dimensions restores them one by one
+        return value.sum()
     return value.sum(tuple(range(-dims, 0)))
 
 

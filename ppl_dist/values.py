@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -17,12 +18,14 @@ __all__ = [
     "highest",
     "known",
     "lowest",
+    "numbered",
     "plainly_eager",
     "same_value",
     "short",
 ]
 
 
+_MANY, _TOO_MANY = 1_000, 100_000  # between these, counting takes longer than a look-up, and keeping costs little
 _FEW = 32  # so many numbers are read in the time that one kernel takes to start
 
 
@@ -30,7 +33,8 @@ def few_numbers(value: Tensor) -> list[float] | None:
     """The entries, if they are few, finite and on the CPU; None for anything else, and where a graph is recorded."""
     if not 0 < value.numel() <= _FEW or not value.is_cpu or torch._C._len_torch_dispatch_stack():
         return None
-    numbers: list[float] = (value if value.dim() == 1 else value.flatten()).tolist()
+    dims = value.dim()
+    numbers: list[float] = [value.item()] if dims == 0 else (value if dims == 1 else value.flatten()).tolist()
     total = sum(numbers)
     return numbers if total - total == 0 else None
 
@@ -86,6 +90,20 @@ def gradient_possible(*values: Tensor) -> bool:
         if value.requires_grad:
             return True
     return not plainly_eager()
+
+
+def numbered(size: int, device: torch.device | str | None) -> Tensor:
+    """0 ... size - 1. Long ones are kept for the next to ask, and made anew once somebody has written to them."""
+    if not _MANY <= size <= _TOO_MANY or not plainly_eager():
+        return torch.arange(size, device=device)
+    kept = _kept_numbers(size, torch.get_default_device() if device is None else torch.device(device))
+    return kept if kept._version == 0 else torch.arange(size, device=device)
+
+
+@functools.lru_cache(maxsize=16)
+def _kept_numbers(size: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # a tensor of inference mode is of no use outside
+        return torch.arange(size, device=device)
 
 
 def plainly_eager() -> bool:

@@ -14,7 +14,7 @@ from ..families.categorical import Categorical
 from ..families.delta import Delta
 from ..shapes import broadcast_shapes, unexpanded
 from ..tree import tensors_in
-from ..values import gradient_possible
+from ..values import gradient_possible, lowest
 from .quantile import crossing, first_count
 
 __all__ = ["Blend", "as_categorical", "evaluate", "hooked", "log_sum_exp", "varies"]
@@ -56,9 +56,9 @@ def _smooth(part: Any) -> bool:
 
 def log_sum_exp(terms: Tensor) -> Tensor:
     """log sum exp over the last dimension; where every term is -inf, -inf with zero gradient: torch's would be nan."""
-    lowest = torch.finfo(terms.dtype).min
-    total = terms.clamp(min=lowest).logsumexp(-1)
-    return torch.where(total == lowest, -torch.inf, total)
+    floor = torch.finfo(terms.dtype).min
+    total = terms.clamp(min=floor).logsumexp(-1)
+    return torch.where(total == floor, -torch.inf, total)
 
 
 def varies(constraint: Any) -> bool:
@@ -130,6 +130,8 @@ class Blend(Distribution):
         given = unexpanded(mixing._given(), 1)
         if "logits" in mixing.__dict__:
             return given
+        if lowest(given) > 0:
+            return given.log()
         return torch.where(given > 0, given, 0.0).log()  # whose derivative at 0 is 0; that of log would be 0 * inf
 
     def _like(self) -> Tensor | None:

@@ -69,7 +69,7 @@ class Bernoulli(Trial, ExponentialFamily):
     def _log_prob(self, x: Tensor) -> Tensor:
         state = self.__dict__
         if "logits" in state:
-            log_mass: Tensor = logsigmoid(x.mul(2).sub(1) * state["logits"])
+            log_mass: Tensor = logsigmoid(x.mul(2).sub_(1) * state["logits"])
             return log_mass
         # one of the two terms is log 1 = 0 with derivative zero, so that p = 0 and p = 1 need no care
         p: Tensor = state["probs"]

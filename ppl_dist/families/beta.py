@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -28,6 +30,7 @@ __all__ = ["Beta", "Dirichlet"]
 
 ROUND, PEAKED = 40.0, 6.0  # concentrations up to the one, or from the other on, have exact implicit derivatives
 FAR = 20.0
+_TINY_SHARE = math.exp(-FAR)
 _SHORT = 32  # entries of a vector
 _DIGITS_TO_SPARE = 1e7  # in double precision a sum of `lgamma` at such numbers keeps the digits of a single one
 
@@ -72,6 +75,21 @@ def _implicit_slopes(a: Tensor, rest: Tensor, odds: Tensor) -> Tensor:
     return slopes.to(a.dtype)
 
 
+def _plain_slopes(a: Tensor, log_g: Tensor) -> Tensor | None:
+    """`_slopes` for the shares of a vector, in few operations; None unless looks show that no care is needed.
+
+    Where the smallest share is not tiny, neither is what the others leave of any.
+    """
+    wide, x = a.to(torch.float64), log_g.to(torch.float64).softmax(-1)
+    if a.shape[-1] < 2 or not lowest(x) >= _TINY_SHARE:
+        return None
+    total = wide.sum(-1, keepdim=True)
+    if highest(total) <= ROUND or lowest(wide) >= PEAKED:
+        return (torch._dirichlet_grad(x, wide, total.expand_as(wide)) / x).to(a.dtype)
+    small_among_large = highest(wide) < PEAKED and lowest(total) > ROUND + PEAKED
+    return gamma_slope(a, log_g) if small_among_large else None
+
+
 def _others(values: Tensor) -> Tensor:
     """The sum of all other entries along the last dimension, without cancellation for the largest."""
     count = values.shape[-1]
@@ -106,7 +124,11 @@ def _peak(concentration: Tensor) -> Tensor:
 
 def _moved_shares(a: Tensor, log_g: Tensor) -> Tensor:
     """The shares of gamma draws with these logs, which follow the concentrations along their implicit path."""
-    x, given = _shares(log_g.clone()).clamp(min=torch.finfo(a.dtype).tiny), a.detach()
+    given = a.detach()
+    slopes = _plain_slopes(given, log_g)
+    if slopes is not None:  # a share's odds move as the log of its weight does
+        return torch.addcmul(log_g, a - given, slopes).softmax(-1)
+    x = _shares(log_g.clone()).clamp(min=torch.finfo(a.dtype).tiny)
     moves = (a - given) * (x * _slopes(given, _others(given), log_g, x.log() - _others(x).log()))
     return torch.addcmul(x + moves, x, moves.sum(-1, keepdim=True), value=-1)
 

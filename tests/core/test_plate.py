@@ -80,6 +80,18 @@ def test_a_plate_of_open_size() -> None:
     assert tr.compute_log_prob() is None and tr["y"].log_prob.shape == (7,)
 
 
+def test_indices_that_were_written_to_are_not_handed_out_again() -> None:
+    size = 2_000  # long enough to be kept
+    for _ in range(2):
+        with plate("data", size) as i:
+            assert torch.equal(i, torch.arange(size))
+            i.add_(1)
+    with torch.inference_mode():
+        assert len(plate("data", size + 1).indices) == size + 1
+    x = torch.zeros(size + 1, requires_grad=True)
+    x[plate("data", size + 1).indices].sum().backward()
+
+
 def test_length_and_indices() -> None:
     assert len(plate("data", 10)) == 10
     p = plate("data", 10, subsample_size=4)

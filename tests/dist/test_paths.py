@@ -7,6 +7,7 @@ so on average: what has an expectation in closed form is compared there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -138,3 +139,13 @@ def test_draws_of_two_noises_move_as_their_expectation(
     for got, wanted in zip(moved, slopes(*(v.detach()[:1] for v in given)), strict=True):
         assert torch.isfinite(got).all()
         assert_mean(got.numpy(), wanted.numpy(), slack=1e-4 * float(wanted.abs()))
+
+
+@pytest.mark.parametrize("concentration", [(2.0, 3.0), (7.0, 900.0), (5.0,) * 12], ids=["round", "peaked", "many"])
+def test_shares_move_as_their_expectation(concentration: tuple[float, ...]) -> None:
+    """d E[x_0] / d a_0 = (n - a_0) / n^2, within five standard errors: a false alarm in a million."""
+    a = torch.tensor(concentration, dtype=torch.float64).expand(20_000, -1).clone().requires_grad_()
+    x = dist.Dirichlet(a).rsample(generator=torch.Generator().manual_seed(0))
+    (slopes,) = torch.autograd.grad(x[:, 0].sum(), a)
+    n, each = sum(concentration), slopes[:, 0]
+    assert abs(each.mean() - (n - concentration[0]) / n**2) < 5 * each.std() / math.sqrt(len(each))
