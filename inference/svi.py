@@ -8,11 +8,12 @@ state that the object owns, in place.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from operator import is_not
-from typing import Any
+from time import perf_counter
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from ppl import ParamStore, handlers
 from ppl_dist import validating
 
 from .baselines import Baselines
+from .compiled_step import CompiledStep, CompiledSteps
 from .elbo import ELBO, Trace_ELBO
 from .in_use import estimators_in_use, note, watch
 from .nonfinite import explain_nonfinite
@@ -31,6 +33,8 @@ from .progress import progress_bar
 __all__ = ["SVI", "SVIRun", "SVIState"]
 
 Program = Callable[..., Any]
+Compile = bool | Literal["eager draws"]
+SHOWN = 0.05  # seconds of compiled steps between two looks at the progress bar
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,9 @@ class SVI:
         loss: the bound.
         store: the parameters to learn; None takes the ambient store at each step.
         seed: fixes the randomness; None draws a seed from torch's global state at the first step.
+        compile: record the step as one graph and run it as machine code, after a first step that is checked. What a
+            graph cannot hold is told once, and those steps run as they are. "eager draws" also draws the numbers that
+            the step draws without it, which is slower.
 
     >>> import ppl_dist as dist, ppl
     >>> def model():
@@ -108,6 +115,7 @@ class SVI:
         *,
         store: ParamStore | None = None,
         seed: int | None = None,
+        compile: Compile = False,
     ) -> None:
         if isinstance(optim, type):
             raise TypeError(
@@ -123,6 +131,7 @@ class SVI:
         self.bound: ELBO = Trace_ELBO() if loss is None else loss
         self.store, self.seed = store, seed
         self._owned: _Owned | None = None
+        self._steps = self._compiling(compile)
 
     # Pure
 
@@ -184,6 +193,8 @@ class SVI:
         *args: Any,
         progress: bool = True,
         callback: Callable[[int, float], Any] | None = None,
+        compile: Compile | None = None,
+        unroll: int | Literal["auto"] = "auto",
         **kwargs: Any,
     ) -> SVIRun:
         """Take `num_steps` steps, with a progress bar that shows the smoothed loss.
@@ -197,19 +208,28 @@ class SVI:
             *args: passed to model and guide.
             progress: show the bar (on standard error).
             callback: called after each step with its number, from 1, and its loss; True ends the run.
+            compile: as for `SVI`, from here on; None leaves it as it is.
+            unroll: how many steps one graph holds; "auto" weighs the time it takes to compile more.
             **kwargs: passed to model and guide.
         """
         losses: list[float] = []
         interrupted = False
         quiet = not progress or bool(self.estimators)
+        if compile is not None and compile != self._how:
+            self._steps = self._compiling(compile)
 
         def take_steps() -> None:
-            for number in range(1, num_steps + 1):
-                losses.append(self.step(*args, **kwargs))
-                bar.update(losses[-1])
-                if number == 1 and not quiet and (told := note(self.estimators)):
+            compiled = len(self.compiled)
+            for some in self._several(num_steps, args, kwargs, 1 if callback is not None else None, unroll):
+                losses.extend(some)
+                for loss in some:
+                    bar.update(loss)
+                if len(losses) == 1 and not quiet and (told := note(self.estimators)):
                     bar.say(told)
-                if callback is not None and callback(number, losses[-1]) is True:
+                for new in self.compiled[compiled:] if progress else ():
+                    bar.say(f"Compiled the step in {new.seconds:.1f} s ({new.operations} operations).")
+                compiled = len(self.compiled)
+                if callback is not None and callback(len(losses), losses[-1]) is True:
                     return
 
         with progress_bar(num_steps, enabled=progress) as bar:
@@ -227,16 +247,64 @@ class SVI:
         return {} if self._owned is None else dict(self._owned.estimators)
 
     @property
+    def compiled(self) -> list[CompiledStep]:
+        """The graphs that are kept, the one used last at the end."""
+        return [] if self._steps is None else [each for each in self._steps.known.values() if each is not None]
+
+    @property
     def state(self) -> SVIState:
         """A copy of where `step` and `run` stand; `update` continues from it."""
         owned = self._own()
         optim_state = {} if owned.optimizer is None else copy.deepcopy(owned.optimizer.state_dict())
-        return SVIState(_copied(owned.params), optim_state, owned.seed, owned.step, owned.baselines.copy())
+        averages = {name: value.clone() for name, value in owned.baselines.averages.items()}
+        return SVIState(_copied(owned.params), optim_state, owned.seed, owned.step, Baselines(averages))
 
     # The step
 
     def _advance(self, owned: _Owned, args: Sequence[Any], kwargs: dict[str, Any]) -> float:
-        """The step that everything above calls: gradients, then the optimiser, on state that may be written to."""
+        """The step that everything above calls, on state that may be written to."""
+        return self._some(owned, args, kwargs, 1, 1)[-1]
+
+    def _several(
+        self, total: int, args: Sequence[Any], kwargs: dict[str, Any], most: int | None, unroll: int | Literal["auto"]
+    ) -> Iterator[list[float]]:
+        """The losses of `total` steps, at most `most` at a time, or what takes a moment."""
+        owned, done, size = self._own(), 0, 1
+        while done < total:
+            chosen = unroll if unroll != "auto" else self._steps.unroll(total - done) if self._steps else 1
+            start = perf_counter()
+            some = self._some(owned, args, kwargs, min(size, total - done), chosen)
+            done += len(some)
+            yield some
+            seconds = perf_counter() - start
+            if self._steps is not None and done > 1:
+                size = max(1, min(2 * size, int(SHOWN * len(some) / seconds), most or total))
+
+    def _some(self, owned: _Owned, args: Sequence[Any], kwargs: dict[str, Any], times: int, unroll: int) -> list[float]:
+        """Up to `times` steps: several only where they are compiled."""
+        steps = self._steps
+        if steps is not None and owned.optimizer is not None:
+            losses = steps.run(owned, args, kwargs, times, unroll)
+            if losses is not None:
+                if losses[-1] - losses[-1] != 0:
+                    raise self._explain(owned, args, kwargs, losses[-1], steps.same_draws())
+                return losses
+        losses = [self._eager(owned, args, kwargs)]
+        if steps is not None and owned.optimizer is not None:
+            steps.prepare(owned, args, kwargs)
+        return losses
+
+    def _compiling(self, compile: Compile) -> CompiledSteps | None:
+        self._how = compile
+
+        def loss_of(params: ParamStore, baselines: Baselines, args: Any, kwargs: Any) -> Tensor:
+            with params:
+                return self.bound.differentiable_loss(self.model, self.guide, *args, baselines=baselines, **kwargs)
+
+        return CompiledSteps(loss_of, as_eager=compile == "eager draws") if compile else None
+
+    def _eager(self, owned: _Owned, args: Sequence[Any], kwargs: dict[str, Any]) -> float:
+        """A step as it is written: gradients, then the optimiser."""
         first = not owned.checked
         baselines = owned.baselines.copy()
         with watch() if first else validating(False) as seen:
@@ -248,7 +316,7 @@ class SVI:
             owned.estimators = estimators_in_use(seen.sites)
         value = loss.item()
         if value - value != 0:  # infinite or nan
-            raise self._explain(owned, args, kwargs, value)
+            raise self._explain(owned, args, kwargs, value, handlers.seed(rng_seed=owned.generator()))
         leaves = owned.sync_optimizer(self.optim)
         for leaf in leaves:
             leaf.grad = None
@@ -265,9 +333,11 @@ class SVI:
         with owned.params, handlers.seed(rng_seed=generator):
             return self.bound.differentiable_loss(self.model, self.guide, *args, baselines=baselines, **kwargs)
 
-    def _explain(self, owned: _Owned, args: Sequence[Any], kwargs: dict[str, Any], value: float) -> ValueError:
+    def _explain(
+        self, owned: _Owned, args: Sequence[Any], kwargs: dict[str, Any], value: float, draws: Any
+    ) -> ValueError:
         where = f"SVI: the loss is {value} at step {owned.step + 1}"
-        with owned.params, handlers.seed(rng_seed=owned.generator()):
+        with owned.params, draws:
             return explain_nonfinite(where, self.bound, self.model, self.guide, args, kwargs, owned.params)
 
     def _store(self) -> ParamStore:

@@ -11,7 +11,7 @@ from typing import Any, Self
 from torch import Tensor
 from torch.utils import _pytree
 
-__all__ = ["Node", "detached", "tensors_in"]
+__all__ = ["Node", "detached", "flattened", "rebuilt", "tensors_in"]
 
 
 class Node:
@@ -59,6 +59,16 @@ def _is_child(item: Any) -> bool:
     if isinstance(item, list):
         return bool(item) and all(_is_child(inner) for inner in item)
     return isinstance(item, Tensor | Node)
+
+
+def flattened(value: Any) -> tuple[list[Any], Any]:
+    """The leaves of nested lists, tuples, dictionaries and nodes, and the structure, which compares by content."""
+    return _pytree.tree_flatten(value)
+
+
+def rebuilt(leaves: list[Any], structure: Any) -> Any:
+    """The value that `flattened` took apart, with these leaves."""
+    return _pytree.tree_unflatten(leaves, structure)
 
 
 def tensors_in(item: Any) -> Iterator[Tensor]:

@@ -65,6 +65,8 @@ class _Known:
 
     def look(self, shape: Shape, model: Program, guide: Program, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
         """Count a run, and follow the values of another one now and then."""
+        if torch.compiler.is_compiling():  # values can be followed, but the run would become part of the graph
+            return
         self.runs += 1
         if self.runs & (self.runs - 1) or (self.runs > 1 and self.parents is None):
             return

@@ -1,0 +1,425 @@
+"""The step of `SVI` as machine code: one graph per shape of the data, found again when the shape comes back.
+
+A graph moves the leaves, the optimiser's state and the running baselines in place. A run whose loss is not finite
+leaves no mark, so that the same step can be run again with checks.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from operator import is_, is_not
+from time import perf_counter
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ppl import ParamStore
+from ppl_dist import validating
+from ppl_dist.tree import flattened, rebuilt
+
+from .baselines import Baselines
+from .compile import Bound, Graph, Kernel, Moved, build, record, redrawn
+from .moving import Slot, moments, moved, numbers
+from .optim import Update
+from .untraceable import Untraceable
+
+__all__ = ["CompiledStep", "CompiledSteps", "Stepping"]
+
+KEPT = 8
+"""How many graphs one SVI keeps; the one that was not used for longest goes first."""
+
+PYTHON_CALL = 2e-5
+"""Seconds that a graph costs that is called through Python, beside its work."""
+
+LossOf = Callable[[ParamStore, Baselines, Sequence[Any], Mapping[str, Any]], Tensor]
+
+
+class Stepping(Protocol):
+    """State that a step moves."""
+
+    params: ParamStore
+    seed: int
+    step: int
+    baselines: Baselines
+    optimizer: Update | None
+
+    def generator(self) -> torch.Generator:
+        """The generator of the next step."""
+
+
+@dataclass
+class CompiledStep:
+    """One compiled step, as one may look at it.
+
+    Attributes:
+        shapes: of the tensors among the arguments it is for.
+        operations: how many operations were recorded.
+        seconds: how long recording and compiling took.
+        calls: how often it was used.
+    """
+
+    shapes: tuple[tuple[int, ...], ...]
+    operations: int = 0
+    seconds: float = 0.0
+    calls: int = 0
+    plan: Any = None
+
+
+class CompiledSteps:
+    """The graphs of one SVI.
+
+    Args:
+        loss_of: the loss on parameters, baselines and arguments.
+        as_eager: draw the numbers that the eager step draws.
+    """
+
+    def __init__(self, loss_of: LossOf, *, as_eager: bool) -> None:
+        self._loss_of, self._as_eager = loss_of, as_eager
+        self.known: OrderedDict[Hashable, CompiledStep | None] = OrderedDict()
+        self.reasons: list[str] = []
+        self._compilations = 0
+        self._seen: dict[Any, float] = {}  # numbers among options and arguments, as they were last
+        self._inputs: set[Any] = set()  # those that have changed, and are inputs of the graphs from then on
+        self._last: _Ready | None = None
+
+    def run(
+        self, owned: Stepping, args: Sequence[Any], kwargs: Mapping[str, Any], times: int = 1, unroll: int = 1
+    ) -> list[float] | None:
+        """Take up to `times` steps; the losses (nats), of which the last is the only one that may not be finite.
+
+        None where the step has no graph, and has to be run as it is.
+        """
+        ready = self._prepared(owned, args, kwargs)
+        return None if ready is None else ready.run(times, unroll)
+
+    def prepare(self, owned: Stepping, args: Sequence[Any], kwargs: Mapping[str, Any]) -> CompiledStep | None:
+        """The step for these arguments, compiled if it has not been yet; None where it has no graph."""
+        ready = self._prepared(owned, args, kwargs)
+        return None if ready is None else ready.step
+
+    @contextmanager
+    def same_draws(self) -> Iterator[None]:
+        """What is drawn inside is what the step that was run last has drawn."""
+        ready = self._last
+        assert ready is not None
+        with ready.draws_from_torch(), redrawn(ready.plan.graph, ready.inputs):
+            yield
+
+    def unroll(self, num_steps: int) -> int:
+        """How many steps one graph should hold for a run of so many: as many as save more time than compiling takes."""
+        ready = self._last
+        if ready is None or ready.alone or ready.plan.kernel(1).entry is not None:
+            return 1  # machine code is called in a loop without Python, and larger graphs save nothing
+        saved = PYTHON_CALL * num_steps
+        worth = [k for k in (2, 5, 10) if (k - 1) * ready.step.seconds < saved * (1 - 1 / k)]
+        return max(worth, default=1)
+
+    def _prepared(self, owned: Stepping, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Ready | None:
+        last = self._last
+        if last is None or not last.fits(owned, args, kwargs):
+            self._last = self._find(owned, args, kwargs)
+        return self._last
+
+    def _find(self, owned: Stepping, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Ready | None:
+        leaves, structure = flattened((tuple(args), dict(kwargs)))
+        options = numbers(_update(owned))
+        self._note({**options, **{place: each for place, each in enumerate(leaves) if type(each) is float}})
+        if _update(owned).scheduler is not None:
+            self._inputs |= {option for option in options if option.name == "lr"}
+        call = _Call(leaves, structure, self._inputs)
+        key = (call.key, _facts(owned), tuple(item for item in options.items() if item[0] not in self._inputs))
+        if key in self.known:
+            self.known.move_to_end(key)
+        else:
+            self.known[key] = self._compile(owned, call)
+            while len(self.known) > KEPT:
+                self.known.popitem(last=False)
+        step, last = self.known[key], self._last
+        if step is None:
+            return None
+        if last is not None and last.step is step and last.stands(owned):
+            return last.with_arguments(args, kwargs, call)
+        return _Ready(step, owned, args, kwargs, call)
+
+    def _note(self, now: dict[Any, float]) -> None:
+        """Numbers that have changed since they were last seen become inputs."""
+        self._inputs |= {name for name, value in now.items() if self._seen.get(name, value) != value}
+        self._seen = now
+
+    def _compile(self, owned: Stepping, call: _Call) -> CompiledStep | None:
+        start = perf_counter()
+        self._compilations += 1
+        try:
+            if self._compilations > 4 * KEPT:
+                raise Untraceable("the arguments have had more shapes than graphs are kept for.")
+            plan = _Plan(owned, call, self._inputs, self._loss_of, as_eager=self._as_eager)
+            plan.kernel(1)
+        except Untraceable as error:
+            self._tell(str(error))
+            return None
+        shapes = tuple(tuple(each.shape) for each in call.tensors)
+        return CompiledStep(shapes, plan.graph.operations, perf_counter() - start, plan=plan)
+
+    def _tell(self, reason: str) -> None:
+        if reason not in self.reasons:
+            self.reasons.append(reason)
+            warnings.warn(f"SVI: this step cannot be compiled and runs eagerly: {reason}", stacklevel=_outside())
+
+
+class _Call:
+    """The arguments of a step, taken apart: tensors and changing numbers are inputs, the rest is part of the graph."""
+
+    def __init__(self, leaves: list[Any], structure: Any, inputs: set[Any]) -> None:
+        self.leaves, self.structure = leaves, structure
+        self.places = [place for place, each in enumerate(leaves) if isinstance(each, Tensor)]
+        self.numbers = [place for place, each in enumerate(leaves) if type(each) is float and place in inputs]
+        self.key = structure, *(self._fact(place, each) for place, each in enumerate(leaves))
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [self.leaves[place] for place in self.places]
+
+    @property
+    def data(self) -> list[Tensor]:
+        """The inputs: tensors, then numbers."""
+        return [*self.tensors, *(torch.tensor(self.leaves[place]) for place in self.numbers)]
+
+    def rebuilt(self, data: Sequence[Tensor]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """Positional and keyword arguments with other tensors in place of `data`."""
+        leaves = list(self.leaves)
+        for place, each in zip((*self.places, *self.numbers), data, strict=True):
+            leaves[place] = each
+        args, kwargs = rebuilt(leaves, self.structure)
+        return args, kwargs
+
+    def _fact(self, place: int, each: Any) -> Hashable:
+        if isinstance(each, Tensor):
+            return _meta(each)
+        if place in self.numbers:
+            return float
+        return (type(each), each) if isinstance(each, Hashable) else id(each)
+
+
+class _Plan:
+    """How the state of an SVI is laid out as a list of tensors, the graph of its step, and the kernels."""
+
+    def __init__(
+        self, owned: Stepping, call: _Call, inputs: set[Any], loss_of: LossOf, *, as_eager: bool
+    ) -> None:
+        update = _update(owned)
+        self.names = list(owned.params)
+        leaves = list(owned.params.leaves.values())
+        self.slots = list(moments(update, leaves))
+        self.sites = list(owned.baselines.averages)
+        self.options = [option for option in numbers(update) if option in inputs]
+        count, num_slots, num_options = len(leaves), len(self.slots), len(self.options)
+
+        def program(state: list[Tensor], data: list[Tensor]) -> Moved:
+            standing = [
+                tensor.detach().requires_grad_(leaf.requires_grad)
+                for tensor, leaf in zip(state[:count], leaves, strict=True)
+            ]
+            params = owned.params.bind(dict(zip(self.names, standing, strict=True)))
+            baselines = Baselines(dict(zip(self.sites, state[count + num_slots :], strict=True)))
+            args, kwargs = call.rebuilt(data[num_options:])
+            with torch.enable_grad(), validating(False):
+                loss = loss_of(params, baselines, args, kwargs)
+            self._check(params, baselines, owned)
+            before = dict(zip(self.slots, state[count : count + num_slots], strict=True))
+            after, kept = standing, list(before.values())
+            if loss.requires_grad:
+                learned = [each for each in standing if each.requires_grad]
+                found = iter(torch.autograd.grad(loss, learned, allow_unused=True))
+                gradients = [next(found) if each.requires_grad else None for each in standing]
+                chosen = dict(zip(self.options, data[:num_options], strict=True))
+                after, kept = moved(update, leaves, standing, gradients, before, chosen)
+            loss = loss.detach()
+            averages = [baselines.averages[name].detach() for name in self.sites]
+            return Moved([*(x.detach() for x in after), *kept, *averages], [loss.double()], loss.isfinite())
+
+        state = [*leaves, *moments(update, leaves).values(), *owned.baselines.averages.values()]
+        options = [torch.zeros((), dtype=torch.float64) for _ in self.options]
+        self.graph: Graph = record(program, state, [*options, *call.data], as_eager=as_eager)
+        self.draws_elsewhere = self.graph.draws_elsewhere
+        self._kernels: dict[int, Kernel] = {}
+
+    def kernel(self, unroll: int) -> Kernel:
+        """The machine code of `unroll` steps after each other."""
+        if unroll not in self._kernels:
+            self._kernels[unroll] = build(self.graph, unroll)
+        return self._kernels[unroll]
+
+    def _check(self, params: ParamStore, baselines: Baselines, owned: Stepping) -> None:
+        if len(params) != len(self.names):
+            new = next(name for name in params if name not in self.names)
+            raise Untraceable(f'param "{new}" is not registered by every step. Try to register it in all of them.')
+        now = {name: value.shape for name, value in baselines.averages.items()}
+        if now != {name: value.shape for name, value in owned.baselines.averages.items()}:
+            raise Untraceable("a decaying-average baseline changes its shape from step to step.")
+
+
+class _Ready:
+    """A compiled step bound to the tensors it works on."""
+
+    def __init__(
+        self, step: CompiledStep, owned: Stepping, args: Sequence[Any], kwargs: Mapping[str, Any], call: _Call
+    ) -> None:
+        assert step.plan is not None
+        self.step, self.plan, self.owned = step, step.plan, owned
+        self.update, self.leaves = _update(owned), list(owned.params.leaves.values())
+        averages = {name: owned.baselines.averages[name].clone() for name in self.plan.sites}
+        self.baselines = owned.baselines = Baselines(averages)
+        state = [*self.leaves, *moments(self.update, self.leaves).values(), *averages.values()]
+        self.counter, self.options = torch.zeros((), dtype=torch.int64), torch.zeros(
+            len(self.plan.options), dtype=torch.float64
+        )
+        self._first_data = 1 + len(state) + len(self.plan.options)
+        self._fixed = [self.counter, *state, *self.options.unbind()]
+        self._bound: dict[int, Bound] = {}
+        self._groups = self.update.optimizer.param_groups
+        self._rates = [group.get("lr") for group in self._groups] if not self.plan.options else None
+        self.with_arguments(args, kwargs, call)
+
+    def with_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any], call: _Call) -> _Ready:
+        """The same on other arguments of the same shapes."""
+        self.args, self.kwargs, data = tuple(args), dict(kwargs), call.data
+        for bound in self._bound.values():
+            for place, (old, new) in enumerate(zip(self.data, data, strict=True), self._first_data):
+                if new is not old:
+                    bound.put(place, new)
+        self.data = data
+        return self
+
+    def stands(self, owned: Stepping) -> bool:
+        """Whether all that a step moves is where it was when this was bound."""
+        return (
+            owned is self.owned
+            and owned.optimizer is self.update
+            and owned.baselines is self.baselines
+            and not any(map(is_not, owned.params.leaves.values(), self.leaves))
+            and len(owned.params) == len(self.leaves)
+        )
+
+    def fits(self, owned: Stepping, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Whether the step with these arguments is this one."""
+        return (
+            self.stands(owned)
+            and len(args) == len(self.args)
+            and all(map(is_, args, self.args))
+            and kwargs.keys() == self.kwargs.keys()
+            and all(map(is_, kwargs.values(), self.kwargs.values()))
+            and (self._rates is None or self._rates == [group.get("lr") for group in self._groups])
+        )
+
+    def run(self, times: int, unroll: int) -> list[float]:
+        """Take steps until all are done or a loss is not finite."""
+        if not self.alone:
+            return self._run(times, unroll)
+        losses: list[float] = []
+        for _ in range(times):
+            with self.draws_from_torch():
+                losses += self._run(1, 1)
+            if losses[-1] - losses[-1] != 0:
+                break
+            self.update.advance(losses[-1])
+        return losses
+
+    @property
+    def alone(self) -> bool:
+        """Whether Python has something to do between two steps."""
+        return self.update.scheduler is not None or self.plan.draws_elsewhere
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        """What a run works on."""
+        return [*self._fixed, *self.data, *self.plan.graph.lifted]
+
+    def _run(self, times: int, unroll: int) -> list[float]:
+        losses = (ctypes.c_double * times)()
+        done = 0
+        self._set_numbers()
+        for size in (unroll, 1):
+            while times - done >= size:
+                # one call for all that is left, in graphs of `size` steps
+                runs = (times - done) // size
+                taken = self._kernel(size).run(runs, size, ctypes.byref(losses, 8 * done))
+                done += taken * size
+                if taken < runs:
+                    return self._ended(losses, done)
+        return self._ended(losses, done)
+
+    def _ended(self, losses: Any, done: int) -> list[float]:
+        """The finite losses, and the first that is not; a graph of several steps may have taken some before it."""
+        found: list[float] = []
+        for loss in losses:
+            found.append(loss)
+            if loss - loss != 0:
+                break
+        taken = sum(loss - loss == 0 for loss in found)
+        self.owned.step += taken
+        self.step.calls += len(found)
+        return found
+
+    def _kernel(self, unroll: int) -> Bound:
+        if unroll not in self._bound:
+            kernel = self.plan.kernel(unroll)
+            self._bound[unroll] = kernel.bound(self.inputs)
+        return self._bound[unroll]
+
+    def _set_numbers(self) -> None:
+        self.counter.fill_(counter(self.owned.seed, self.owned.step))
+        if self.plan.options:
+            now = numbers(self.update)
+            self.options.copy_(torch.tensor([now[option] for option in self.plan.options], dtype=torch.float64))
+
+    @contextmanager
+    def draws_from_torch(self) -> Iterator[None]:
+        """What is drawn from torch's global generator inside is that of this step; the generator is put back."""
+        if not self.plan.draws_elsewhere:
+            yield
+            return
+        before = torch.default_generator.get_state()
+        torch.default_generator.set_state(self.owned.generator().get_state())
+        try:
+            yield
+        finally:
+            torch.default_generator.set_state(before)
+
+
+def counter(seed: int, step: int) -> int:
+    """Where the draws of a step begin; neighbouring steps have neighbouring counters, seeds lie far apart."""
+    return (seed * 0x5851F42D + 0x14057B7F) % 2**31 + step
+
+
+def _update(owned: Stepping) -> Update:
+    assert owned.optimizer is not None
+    return owned.optimizer
+
+
+def _facts(owned: Stepping) -> Hashable:
+    """What a graph knows of the state it moves."""
+    leaves = owned.params.leaves
+    return (
+        tuple((name, _meta(leaf), owned.params.constraint(name)) for name, leaf in leaves.items()),
+        tuple((slot, _meta(value)) for slot, value in moments(_update(owned), list(leaves.values())).items()),
+        tuple((name, _meta(value)) for name, value in owned.baselines.averages.items()),
+    )
+
+
+def _meta(tensor: Tensor) -> Hashable:
+    return tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device, tensor.requires_grad
+
+
+def _outside() -> int:
+    """The stack level of the line outside this package that took the step."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("inference"):
+        frame, level = frame.f_back, level + 1
+    return level
