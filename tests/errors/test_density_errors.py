@@ -36,7 +36,7 @@ def test_a_misspelt_name(how: str) -> None:
     function = getattr(log_density(model), how)
     renamed = {"mu": VALUES["mu"], "taau": VALUES["tau"], "theta": VALUES["theta"]}
     fails(ValueError, lambda: function(renamed), 'no value for the latent site "tau"; did you mean "taau"?')
-    message = fails(
+    fails(
         ValueError,
         lambda: function({**VALUES, "thetaa": torch.zeros(3)}),
         'log_density: no latent site or parameter "thetaa" in the model; did you mean "theta"?',
