@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from weakref import finalize
 import torch
 from torch import Tensor, fx
 
+from ..untraceable import outside
 from .graph import Graph, quiet
 from .lowering import lowered
 from .native import array, directory, drop, handles, loop, raise_if, tensors
@@ -89,30 +90,49 @@ class Bound:
 def build(graph: Graph, steps: int = 1) -> Kernel:
     """Compile `steps` runs of a graph into one.
 
-    What was compiled before, in this process or another, is read from Inductor's cache directory.
+    What was compiled before, in this process or another, is read from Inductor's cache directory. Where that way is
+    closed, a warning says why, and the graph is called through Python.
     """
     if any(each.device.type != "cpu" for each in graph.inputs):
         return _by_python(graph, steps)
     try:
-        path = directory() / f"ppl-{graph.key(steps)}.so"
-        if not path.exists():
-            _publish(compiled(*lowered(graph, steps), graph, cpp_wrapper=True).current_callable, path)
-        return Kernel(None, ctypes.c_void_p(_address(path)), graph.num_out)
-    except _MISSING:
+        with quiet():
+            path = directory() / f"ppl-{graph.key(steps)}.so"
+            if not path.exists():
+                _publish(compiled(*lowered(graph, steps), graph, cpp_wrapper=True).current_callable, path)
+            return Kernel(None, ctypes.c_void_p(_address(path)), graph.num_out)
+    except Exception as error:  # a compiler that is missing, or parts of torch that are not promised
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        warnings.warn(f"compile: slower than it could be, because of {what}", stacklevel=outside())
         return _by_python(graph, steps)
-
-
-# What it looks like when a part of torch that is not promised has gone, or when there is no C++ compiler.
-_MISSING = (ImportError, AttributeError, TypeError, OSError, subprocess.CalledProcessError)
 
 
 def _by_python(graph: Graph, steps: int) -> Kernel:
     """A kernel that is called as a Python function: on other devices, and where the other way is closed."""
-    module, inputs = lowered(graph, steps)
-    try:
-        return Kernel(compiled(module, inputs, graph, cpp_wrapper=False), None, graph.num_out)
-    except _MISSING:
-        return Kernel(torch.compile(lambda given: module(*given)), None, graph.num_out)
+    with quiet():
+        module, inputs = lowered(graph, steps)
+        try:
+            return Kernel(compiled(module, inputs, graph, cpp_wrapper=False), None, graph.num_out)
+        except Exception:
+            return Kernel(_by_dynamo(module), None, graph.num_out)
+
+
+def _by_dynamo(module: fx.GraphModule) -> Callable[[list[Tensor]], Sequence[Tensor]]:
+    """`torch.compile` of the operations, or, where that fails too, the operations one by one."""
+    chosen = torch.compile(module)
+
+    def call(given: list[Tensor]) -> Sequence[Tensor]:
+        nonlocal chosen
+        try:
+            found: Sequence[Tensor] = chosen(*given)
+        except Exception:
+            if chosen is module:
+                raise
+            chosen = module
+            found = module(*given)
+        return found
+
+    return call
 
 
 def compiled(module: fx.GraphModule, inputs: list[Tensor], graph: Graph, *, cpp_wrapper: bool) -> Any:

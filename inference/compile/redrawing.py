@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .graph import Graph
+from .graph import Graph, quiet
 from .lowering import DRAWS, Lowering, draws
 from .machine import compiled
 
@@ -25,6 +25,14 @@ def redrawn(graph: Graph, inputs: Sequence[Tensor]) -> Iterator[None]:
         graph: whose run.
         inputs: counter, state, data and lifted tensors.
     """
+    with quiet(), torch.no_grad():
+        drawn = _draws(graph)(list(inputs)) if draws(graph) else []
+    with _Redrawn(drawn):
+        yield
+
+
+def _draws(graph: Graph) -> Any:
+    """A function from the inputs of a graph to what it draws."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
     def drawn_by(counter: Tensor, *given: Tensor) -> list[Tensor]:
@@ -34,14 +42,11 @@ def redrawn(graph: Graph, inputs: Sequence[Tensor]) -> Iterator[None]:
 
     lifted = [graph.mode.from_tensor(each.detach()) for each in graph.lifted]
     with graph.mode:
-        fakes = [torch.zeros((), dtype=torch.int64), *graph.inputs, *lifted]
-        module = make_fx(torch.func.functionalize(drawn_by), tracing_mode="real")(*fakes)
+        inputs = [torch.zeros((), dtype=torch.int64), *graph.inputs, *lifted]
+        module = make_fx(torch.func.functionalize(drawn_by, remove="mutations"), tracing_mode="real")(*inputs)
     module.graph.eliminate_dead_code()
     module.recompile()
-    with torch.no_grad():
-        drawn = compiled(module, fakes, graph, cpp_wrapper=False)(list(inputs)) if draws(graph) else []
-    with _Redrawn(drawn):
-        yield
+    return compiled(module, inputs, graph, cpp_wrapper=False)
 
 
 class _Redrawn(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
