@@ -348,7 +348,8 @@ class _Ready:
             while times - done >= size:
                 # one call for all that is left, in graphs of `size` steps
                 runs = (times - done) // size
-                taken = self._kernel(size).run(runs, size, ctypes.byref(losses, 8 * done))
+                rest = (ctypes.c_double * (times - done)).from_buffer(losses, 8 * done)
+                taken = self._kernel(size).run(runs, size, rest)
                 done += taken * size
                 if taken < runs:
                     return self._ended(losses, done)
