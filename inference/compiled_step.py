@@ -26,7 +26,7 @@ from ppl_dist.tree import flattened, rebuilt
 
 from .baselines import Baselines
 from .compile import Bound, Graph, Kernel, Moved, build, record, redrawn
-from .moving import Slot, moments, moved, numbers
+from .moving import Option, Slot, moments, moved, numbers
 from .optim import Update
 from .untraceable import Untraceable
 
@@ -284,7 +284,7 @@ class _Ready:
         self._fixed = [self.counter, *state, *self.options.unbind()]
         self._bound: dict[int, Bound] = {}
         self._groups = self.update.optimizer.param_groups
-        self._rates = [group.get("lr") for group in self._groups] if not self.plan.options else None
+        self._as_told, self._told = [dict(group) for group in self._groups], self._recorded()
         self.with_arguments(args, kwargs, call)
 
     def with_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any], call: _Call) -> _Ready:
@@ -315,8 +315,13 @@ class _Ready:
             and all(map(is_, args, self.args))
             and kwargs.keys() == self.kwargs.keys()
             and all(map(is_, kwargs.values(), self.kwargs.values()))
-            and (self._rates is None or self._rates == [group.get("lr") for group in self._groups])
+            # where nothing at all has changed, the first look is enough, and takes no time
+            and (self._groups == self._as_told or self._told == self._recorded())
         )
+
+    def _recorded(self) -> dict[Option, float]:
+        """The numbers of the optimiser that are part of the graph."""
+        return {option: value for option, value in numbers(self.update).items() if option not in self.plan.options}
 
     def run(self, times: int, unroll: int) -> list[float]:
         """Take steps until all are done or a loss is not finite."""
