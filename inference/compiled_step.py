@@ -25,7 +25,7 @@ from ppl_dist.tree import flattened, rebuilt
 
 from .baselines import Baselines
 from .compile import Bound, Graph, Kernel, Moved, build, draws_elsewhere, record, redrawn
-from .moving import moments, moved, numbers
+from .moving import Option, moments, moved, numbers
 from .optim import Update
 from .untraceable import Untraceable, outside
 
@@ -280,10 +280,11 @@ class _Ready:
         )
         self._first_data = 1 + len(state) + len(self.plan.options)
         self._fixed = [self.counter, *state, *self.options.unbind()]
+        self._counted = -1  # where the counter stands
         self._bound: dict[int, Bound] = {}
         self.data: list[Tensor] = []
         self._groups = self.update.optimizer.param_groups
-        self._rates = [group.get("lr") for group in self._groups] if not self.plan.options else None
+        self._as_told, self._told = [dict(group) for group in self._groups], self._recorded()
         self.with_arguments(args, kwargs, call)
 
     def with_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any], call: _Call) -> _Ready:
@@ -314,8 +315,13 @@ class _Ready:
             and all(map(is_, args, self.args))
             and kwargs.keys() == self.kwargs.keys()
             and all(map(is_, kwargs.values(), self.kwargs.values()))
-            and (self._rates is None or self._rates == [group.get("lr") for group in self._groups])
+            # where nothing at all has changed, the first look is enough, and takes no time
+            and (self._groups == self._as_told or self._told == self._recorded())
         )
+
+    def _recorded(self) -> dict[Option, float]:
+        """The numbers of the optimiser that are part of the graph."""
+        return {option: value for option, value in numbers(self.update).items() if option not in self.plan.options}
 
     def run(self, times: int, unroll: int) -> list[float]:
         """Take steps until all are done or a loss is not finite."""
@@ -364,6 +370,7 @@ class _Ready:
                 break
         taken = sum(loss - loss == 0 for loss in found)
         self.owned.step += taken
+        self._counted = counter(self.owned.seed, self.owned.step)
         self.step.calls += len(found)
         return found
 
@@ -374,7 +381,9 @@ class _Ready:
         return self._bound[unroll]
 
     def _set_numbers(self) -> None:
-        self.counter.fill_(counter(self.owned.seed, self.owned.step))
+        start = counter(self.owned.seed, self.owned.step)
+        if start != self._counted:  # a run moves the counter on by itself
+            self.counter.fill_(start)
         if self.plan.options:
             now = numbers(self.update)
             self.options.copy_(torch.tensor([now[option] for option in self.plan.options], dtype=torch.float64))

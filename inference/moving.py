@@ -54,7 +54,7 @@ def numbers(update: Update) -> dict[Option, float]:
         for place, group in enumerate(update.optimizer.param_groups)
         for name, value in group.items()
         for entry, number in enumerate(value if isinstance(value, tuple) else (value,))
-        if isinstance(number, float)
+        if isinstance(number, int | float) and not isinstance(number, bool)
     }
 
 

@@ -9,8 +9,8 @@ distributions, optimisers and whatever Python they are made of run then, and are
 Randomness is an input too: a counter, which a run moves on by one and on which alone its draws depend.
 
 This room is the only one that touches what torch does not promise to keep. It was tested with the versions in
-`TESTED`. Where something it needs is missing, `build` says so and goes through `torch.compile`, and where that fails the
-operations are run one by one.
+`TESTED`. Where something it needs is missing, `build` says so and goes through `torch.compile`, and where that
+fails the operations are run one by one.
 """
 
 from .graph import Graph, Moved, Program, record

@@ -117,6 +117,7 @@ DRAWS: dict[Any, Callable[..., Tensor]] = {
 
 def lowered(graph: Graph, steps: int) -> tuple[fx.GraphModule, list[Tensor]]:
     """The operations of `steps` runs after each other, each in Inductor's terms, and stand-ins for their inputs."""
+    from torch._inductor import config
     from torch._inductor.decomposition import select_decomp_table
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -141,11 +142,13 @@ def lowered(graph: Graph, steps: int) -> tuple[fx.GraphModule, list[Tensor]]:
                 before.copy_(after)
         return outs[0] if steps == 1 else [torch.stack(each) for each in zip(*outs, strict=True)]
 
+    with config.patch(fallback_random=graph.as_eager):  # some decompositions draw otherwise than the operation does
+        table = select_decomp_table()
     lifted = [graph.mode.from_tensor(each.detach()) for each in graph.lifted]
     with graph.mode:
         inputs = [torch.zeros((), dtype=torch.int64), *graph.inputs, *lifted]
         functional = torch.func.functionalize(whole, remove="mutations")
-        module = make_fx(functional, decomposition_table=select_decomp_table(), tracing_mode="real")(*inputs)
+        module = make_fx(functional, decomposition_table=table, tracing_mode="real")(*inputs)
     module.graph.eliminate_dead_code()
     module.recompile()
     return module, inputs
