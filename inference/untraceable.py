@@ -45,7 +45,7 @@ def explained() -> Iterator[None]:
 
 def _place(error: BaseException) -> str:
     """The line of the program that led there: file, number and text."""
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith("<")]
     theirs = [frame for frame in frames if not any(home in Path(frame.filename).parents for home in (*_OURS, _TORCH))]
     frame = theirs[-1] if theirs else frames[-1]
     line = linecache.getline(frame.filename, frame.lineno or 0).strip()
