@@ -70,7 +70,9 @@ def test_optimisers(optimizer: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["SGD", "Adam"])
-@pytest.mark.parametrize("limits", [{"clip_norm": 0.5}, {"clip_value": 0.2}, {"clip_norm": 1.0, "clip_value": 0.2}], ids=str)
+@pytest.mark.parametrize(
+    "limits", [{"clip_norm": 0.5}, {"clip_value": 0.2}, {"clip_norm": 1.0, "clip_value": 0.2}], ids=str
+)
 def test_clipping(kind: str, limits: dict[str, float]) -> None:
     assert_as_eager(units, optimizer=getattr(optim, kind)(lr=0.1, **limits))
 

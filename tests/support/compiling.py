@@ -62,15 +62,19 @@ def assert_as_eager(pair: Pair, *, graphs: int | None = 1, rtol: float = 1e-5, *
     assert sum(step.calls for step in compiled.svi.compiled) == len(compiled.losses) - 1  # all but the first
     assert compiled.losses == pytest.approx(eager.losses, rel=rtol, abs=rtol)
     assert_same(compiled.params, eager.params, rtol)
-    assert any(not torch.equal(value, steps_of(pair, False, **{**options, "steps": 1}).params[name])
-               for name, value in eager.params.items()), "no parameter moves, so the test shows nothing"
+    assert any(
+        not torch.equal(value, steps_of(pair, False, **{**options, "steps": 1}).params[name])
+        for name, value in eager.params.items()
+    ), "no parameter moves, so the test shows nothing"
     return compiled
 
 
 def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor], rtol: float = 1e-5) -> None:
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
-        torch.testing.assert_close(found[name], value, rtol=rtol, atol=rtol, msg=lambda said, name=name: f"{name}: {said}")
+        torch.testing.assert_close(
+            found[name], value, rtol=rtol, atol=rtol, msg=lambda said, name=name: f"{name}: {said}"
+        )
 
 
 def shapes(steps: Sequence[Any]) -> list[Any]:
