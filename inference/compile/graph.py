@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, fx
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from ..untraceable import Untraceable, explained
 
@@ -116,7 +117,8 @@ def record(program: Program, state: Sequence[Tensor], data: Sequence[Tensor], *,
 
     def flat(*given: Tensor) -> list[Tensor]:
         nonlocal guarded
-        moved = program(list(given[:count]), list(given[count:]))
+        with _PutBack():
+            moved = program(list(given[:count]), list(given[count:]))
         guarded = moved.sound is not None
         return [*moved.state, *moved.out, *([moved.sound] if moved.sound is not None else [])]
 
@@ -127,6 +129,27 @@ def record(program: Program, state: Sequence[Tensor], data: Sequence[Tensor], *,
     module.graph.eliminate_dead_code()
     lifted, written = _lift(module)
     return Graph(module, inputs, count, lifted, written, guarded, as_eager, mode)
+
+
+class _PutBack(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    """What is written to tensors that are not fake is undone: single numbers are computed while a graph is recorded."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self.before: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for each in args if func._schema.is_mutable else ():
+            if type(each) in (Tensor, torch.nn.Parameter, torch.nn.Buffer) and id(each) not in self.before:
+                with _disable_current_modes():
+                    self.before[id(each)] = each, each.detach().clone()
+        return func(*args, **(kwargs or {}))
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        with torch.no_grad(), _disable_current_modes():
+            for tensor, value in self.before.values():
+                tensor.copy_(value)
 
 
 @contextmanager
