@@ -1,4 +1,4 @@
-"""What a compiled step is given and keeps: minibatches, numbers, modules, dtypes, closed-over tensors, and its state."""
+"""What a compiled step is given and keeps: minibatches, numbers, modules, dtypes, tensors from outside, its state."""
 
 from __future__ import annotations
 
