@@ -10,7 +10,7 @@ import ctypes
 import sys
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import is_, is_not
@@ -26,7 +26,7 @@ from ppl_dist.tree import flattened, rebuilt
 
 from .baselines import Baselines
 from .compile import Bound, Graph, Kernel, Moved, build, record, redrawn
-from .moving import Option, Slot, moments, moved, numbers
+from .moving import Option, moments, moved, numbers
 from .optim import Update
 from .untraceable import Untraceable
 
@@ -134,7 +134,7 @@ class CompiledSteps:
         if _update(owned).scheduler is not None:
             self._inputs |= {option for option in options if option.name == "lr"}
         call = _Call(leaves, structure, self._inputs)
-        key = (call.key, _facts(owned), tuple(item for item in options.items() if item[0] not in self._inputs))
+        key = (call.key, _facts(owned), tuple(_fixed(options, self._inputs).items()))
         if key in self.known:
             self.known.move_to_end(key)
         else:
@@ -210,9 +210,7 @@ class _Call:
 class _Plan:
     """How the state of an SVI is laid out as a list of tensors, the graph of its step, and the kernels."""
 
-    def __init__(
-        self, owned: Stepping, call: _Call, inputs: set[Any], loss_of: LossOf, *, as_eager: bool
-    ) -> None:
+    def __init__(self, owned: Stepping, call: _Call, inputs: set[Any], loss_of: LossOf, *, as_eager: bool) -> None:
         update = _update(owned)
         self.names = list(owned.params)
         leaves = list(owned.params.leaves.values())
@@ -277,8 +275,9 @@ class _Ready:
         averages = {name: owned.baselines.averages[name].clone() for name in self.plan.sites}
         self.baselines = owned.baselines = Baselines(averages)
         state = [*self.leaves, *moments(self.update, self.leaves).values(), *averages.values()]
-        self.counter, self.options = torch.zeros((), dtype=torch.int64), torch.zeros(
-            len(self.plan.options), dtype=torch.float64
+        self.counter, self.options = (
+            torch.zeros((), dtype=torch.int64),
+            torch.zeros(len(self.plan.options), dtype=torch.float64),
         )
         self._first_data = 1 + len(state) + len(self.plan.options)
         self._fixed = [self.counter, *state, *self.options.unbind()]
@@ -321,7 +320,7 @@ class _Ready:
 
     def _recorded(self) -> dict[Option, float]:
         """The numbers of the optimiser that are part of the graph."""
-        return {option: value for option, value in numbers(self.update).items() if option not in self.plan.options}
+        return _fixed(numbers(self.update), self.plan.options)
 
     def run(self, times: int, unroll: int) -> list[float]:
         """Take steps until all are done or a loss is not finite."""
@@ -417,6 +416,18 @@ def _facts(owned: Stepping) -> Hashable:
         tuple((slot, _meta(value)) for slot, value in moments(_update(owned), list(leaves.values())).items()),
         tuple((name, _meta(value)) for name, value in owned.baselines.averages.items()),
     )
+
+
+def _fixed(options: Mapping[Option, float], inputs: Container[Any]) -> dict[Option, float]:
+    """What a graph knows of an optimiser's numbers: of those that are inputs, no more than whether they are zero.
+
+    No graph depends on whether a learning rate is.
+    """
+    return {
+        option: value != 0 if option in inputs else value
+        for option, value in options.items()
+        if option.name != "lr" or option not in inputs
+    }
 
 
 def _meta(tensor: Tensor) -> Hashable:

@@ -45,7 +45,7 @@ def item() -> None:
 
 def shape() -> None:
     z = sample("z", dist.Normal(0.0, 1.0))
-    kept = DATA[DATA > z]  # here
+    kept = DATA[z < DATA]  # here
     observe("y", dist.Normal(z, 0.5), 0.4 + kept.sum())
 
 
@@ -122,6 +122,14 @@ def test_draws_of_numpy() -> None:
     assert "the program draws from `numpy.random`, which a graph cannot do. Try torch.rand." in told(python_draws)
     _, svi = steps(instead, "eager draws")
     assert len(svi.compiled) == 1
+
+
+def test_an_optimiser_that_reads_its_state() -> None:
+    svi = SVI(branching, guide, optim.Adafactor(lr=0.05), store=ParamStore(), seed=1, compile=True)
+    svi.model = lambda: observe("y", dist.Normal(sample("z", dist.Normal(0.0, 1.0)), 0.5), 0.4)
+    with pytest.warns(UserWarning, match=r"the optimiser Adafactor looks at .*Try optim\.Adam\."):
+        losses = [svi.step() for _ in range(3)]
+    assert all(np.isfinite(losses))
 
 
 def test_a_generator_of_the_program() -> None:

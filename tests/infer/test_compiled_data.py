@@ -1,4 +1,4 @@
-"""What a compiled step is given and keeps: minibatches, numbers, modules, dtypes, closed-over tensors, and its state."""
+"""What a compiled step is given and keeps: minibatches, numbers, modules, dtypes, other tensors, its state."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_keyword_arguments() -> None:
         with ParamStore() as store:
             svi = SVI(mean, guide, optim.Adam(lr=0.05), store=store, seed=0, compile=compile)  # type: ignore[arg-type]
             losses = [svi.step(DATA, shift=torch.tensor(0.1 * step)) for step in range(3)]
-            results.append(losses + [svi.step(DATA, noise=0.7, shift=0.2)])
+            results.append([*losses, svi.step(DATA, noise=0.7, shift=0.2)])
     assert results[0] == pytest.approx(results[1], rel=1e-5)
 
 
