@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import is_, is_not
@@ -133,7 +133,7 @@ class CompiledSteps:
         if _update(owned).scheduler is not None:
             self._inputs |= {option for option in options if option.name == "lr"}
         call = _Call(leaves, structure, self._inputs)
-        key = (call.key, _facts(owned), tuple(item for item in options.items() if item[0] not in self._inputs))
+        key = (call.key, _facts(owned), tuple(_fixed(options, self._inputs).items()))
         if key in self.known:
             self.known.move_to_end(key)
         else:
@@ -321,7 +321,7 @@ class _Ready:
 
     def _recorded(self) -> dict[Option, float]:
         """The numbers of the optimiser that are part of the graph."""
-        return {option: value for option, value in numbers(self.update).items() if option not in self.plan.options}
+        return _fixed(numbers(self.update), self.plan.options)
 
     def run(self, times: int, unroll: int) -> list[float]:
         """Take steps until all are done or a loss is not finite."""
@@ -420,6 +420,18 @@ def _facts(owned: Stepping) -> Hashable:
         tuple((slot, _meta(value)) for slot, value in moments(_update(owned), list(leaves.values())).items()),
         tuple((name, _meta(value)) for name, value in owned.baselines.averages.items()),
     )
+
+
+def _fixed(options: Mapping[Option, float], inputs: Container[Any]) -> dict[Option, float]:
+    """What a graph knows of an optimiser's numbers: of those that are inputs, no more than whether they are zero.
+
+    No graph depends on whether a learning rate is.
+    """
+    return {
+        option: value != 0 if option in inputs else value
+        for option, value in options.items()
+        if option.name != "lr" or option not in inputs
+    }
 
 
 def _meta(tensor: Tensor) -> Hashable:

@@ -85,10 +85,13 @@ def moved(
     shadow = copy(update)
     shadow.optimizer = _shadow(update.optimizer, leaves, params, state, options)
     before = _python_numbers(shadow)
-    with torch.no_grad(), _NumbersAsTensors():
-        shadow.apply()
+    kind = type(update.optimizer).__name__
+    with torch.no_grad(), _NumbersAsTensors(options, numbers(update)):
+        try:
+            shadow.apply()
+        except Exception as error:
+            raise Untraceable(f"the optimiser {kind} looks at the value of a tensor. Try optim.Adam.") from error
     if _python_numbers(shadow) != before:
-        kind = type(update.optimizer).__name__
         raise Untraceable(f"the optimiser {kind} counts in Python numbers, which a graph cannot do. Try optim.Adam.")
     after = moments(shadow, params)
     if after.keys() != state.keys():
@@ -110,7 +113,7 @@ def _shadow(
         {
             **group,
             **{k: v for k, v in _PLAIN.items() if k in group},
-            "params": [stand_in[id(p)] for p in group["params"]],
+            "params": [stand_in[id(x)] for x in group["params"]],
         }
         for group in optimizer.param_groups
     ]
@@ -138,10 +141,19 @@ def _python_numbers(update: Update) -> list[Any]:
 
 
 class _NumbersAsTensors(TorchFunctionMode):
-    """Lets a 0-dim tensor be a number such as `alpha` in `x.add_(y, alpha=a)`, without a look at its value."""
+    """Lets a 0-dim tensor be a number such as `alpha` in `x.add_(y, alpha=a)`, without a look at its value.
+
+    Whether it is zero, as in `if momentum != 0`, is taken from now and becomes part of the graph.
+    """
+
+    def __init__(self, options: Mapping[Option, Tensor], now: Mapping[Option, float]) -> None:
+        super().__init__()
+        self.nonzero = {id(tensor): now[option] != 0 for option, tensor in options.items()}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func is Tensor.__ne__ and id(args[0]) in self.nonzero:
+            return self.nonzero[id(args[0])]
         factor = kwargs.get("alpha", kwargs.get("value"))
         name = getattr(func, "__name__", "")
         if not isinstance(factor, Tensor) or name.rstrip("_") not in _TERMS:

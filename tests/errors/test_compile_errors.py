@@ -124,6 +124,14 @@ def test_draws_of_numpy() -> None:
     assert len(svi.compiled) == 1
 
 
+def test_an_optimiser_that_reads_its_state() -> None:
+    svi = SVI(branching, guide, optim.Adafactor(lr=0.05), store=ParamStore(), seed=1, compile=True)
+    svi.model = lambda: observe("y", dist.Normal(sample("z", dist.Normal(0.0, 1.0)), 0.5), 0.4)
+    with pytest.warns(UserWarning, match=r"the optimiser Adafactor looks at .*Try optim\.Adam\."):
+        losses = [svi.step() for _ in range(3)]
+    assert all(np.isfinite(losses))
+
+
 def test_a_generator_of_the_program() -> None:
     generator = torch.Generator().manual_seed(0)
 

@@ -58,7 +58,6 @@ OPTIMISERS: dict[str, Any] = {
     "RAdam": optim.RAdam(lr=0.05),
     "ASGD": optim.ASGD(lr=0.02, t0=2),
     "Rprop": optim.Rprop(lr=0.02),
-    "Adafactor": optim.Adafactor(lr=0.05),
     "a plain callable": partial(torch.optim.Adam, lr=0.05),
     "Optim": Optim(torch.optim.AdamW, lr=0.05),
 }
