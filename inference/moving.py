@@ -152,7 +152,7 @@ class _NumbersAsTensors(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is Tensor.__ne__ and id(args[0]) in self.nonzero:
+        if func is Tensor.ne and id(args[0]) in self.nonzero:
             return self.nonzero[id(args[0])]
         factor = kwargs.get("alpha", kwargs.get("value"))
         name = getattr(func, "__name__", "")

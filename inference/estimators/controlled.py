@@ -257,8 +257,7 @@ def _weights(site: Site, like: Tensor) -> list[Tensor]:
     size = _entries(site)
 
     def first() -> Tensor:
-        start: Tensor = torch.randn(size, HIDDEN, generator=torch.Generator().manual_seed(0)) / size**0.5
-        return start.to(like)
+        return torch.randn(size, HIDDEN, generator=torch.Generator().manual_seed(0)).div(size**0.5).to(like)
 
     return [
         _learnt(site, "weight", first),
