@@ -2,6 +2,8 @@
 
 from . import optim, reparam
 from .baselines import Baselines, BatchAverage, DecayingAverage, LearnedBaseline, LeaveOneOut
+from .compiled_step import CompiledStep
+from .compiling import Compiled, compile
 from .diagnostics import GradientReport, gradient_report
 from .elbo import (
     ELBO,
@@ -24,6 +26,8 @@ __all__ = [
     "SVI",
     "Baselines",
     "BatchAverage",
+    "Compiled",
+    "CompiledStep",
     "Cost",
     "DecayingAverage",
     "GradientReport",
@@ -38,6 +42,7 @@ __all__ = [
     "TraceGraph_ELBO",
     "TraceMeanField_ELBO",
     "Trace_ELBO",
+    "compile",
     "config_enumerate",
     "estimate",
     "estimators_in_use",

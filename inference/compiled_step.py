@@ -7,7 +7,6 @@ leaves no mark, so that the same step can be run again with checks.
 from __future__ import annotations
 
 import ctypes
-import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -25,10 +24,10 @@ from ppl_dist import validating
 from ppl_dist.tree import flattened, rebuilt
 
 from .baselines import Baselines
-from .compile import Bound, Graph, Kernel, Moved, build, record, redrawn
-from .moving import Slot, moments, moved, numbers
+from .compile import Bound, Graph, Kernel, Moved, build, draws_elsewhere, record, redrawn
+from .moving import moments, moved, numbers
 from .optim import Update
-from .untraceable import Untraceable
+from .untraceable import Untraceable, outside
 
 __all__ = ["CompiledStep", "CompiledSteps", "Stepping"]
 
@@ -170,7 +169,7 @@ class CompiledSteps:
     def _tell(self, reason: str) -> None:
         if reason not in self.reasons:
             self.reasons.append(reason)
-            warnings.warn(f"SVI: this step cannot be compiled and runs eagerly: {reason}", stacklevel=_outside())
+            warnings.warn(f"SVI: this step cannot be compiled and runs eagerly: {reason}", stacklevel=outside())
 
 
 class _Call:
@@ -210,9 +209,7 @@ class _Call:
 class _Plan:
     """How the state of an SVI is laid out as a list of tensors, the graph of its step, and the kernels."""
 
-    def __init__(
-        self, owned: Stepping, call: _Call, inputs: set[Any], loss_of: LossOf, *, as_eager: bool
-    ) -> None:
+    def __init__(self, owned: Stepping, call: _Call, inputs: set[Any], loss_of: LossOf, *, as_eager: bool) -> None:
         update = _update(owned)
         self.names = list(owned.params)
         leaves = list(owned.params.leaves.values())
@@ -247,7 +244,7 @@ class _Plan:
         state = [*leaves, *moments(update, leaves).values(), *owned.baselines.averages.values()]
         options = [torch.zeros((), dtype=torch.float64) for _ in self.options]
         self.graph: Graph = record(program, state, [*options, *call.data], as_eager=as_eager)
-        self.draws_elsewhere = self.graph.draws_elsewhere
+        self.draws_elsewhere = draws_elsewhere(self.graph)
         self._kernels: dict[int, Kernel] = {}
 
     def kernel(self, unroll: int) -> Kernel:
@@ -277,12 +274,14 @@ class _Ready:
         averages = {name: owned.baselines.averages[name].clone() for name in self.plan.sites}
         self.baselines = owned.baselines = Baselines(averages)
         state = [*self.leaves, *moments(self.update, self.leaves).values(), *averages.values()]
-        self.counter, self.options = torch.zeros((), dtype=torch.int64), torch.zeros(
-            len(self.plan.options), dtype=torch.float64
+        self.counter, self.options = (
+            torch.zeros((), dtype=torch.int64),
+            torch.zeros(len(self.plan.options), dtype=torch.float64),
         )
         self._first_data = 1 + len(state) + len(self.plan.options)
         self._fixed = [self.counter, *state, *self.options.unbind()]
         self._bound: dict[int, Bound] = {}
+        self.data: list[Tensor] = []
         self._groups = self.update.optimizer.param_groups
         self._rates = [group.get("lr") for group in self._groups] if not self.plan.options else None
         self.with_arguments(args, kwargs, call)
@@ -349,7 +348,8 @@ class _Ready:
             while times - done >= size:
                 # one call for all that is left, in graphs of `size` steps
                 runs = (times - done) // size
-                taken = self._kernel(size).run(runs, size, ctypes.byref(losses, 8 * done))
+                rest = (ctypes.c_double * (times - done)).from_buffer(losses, 8 * done)
+                taken = self._kernel(size).run(runs, size, rest)
                 done += taken * size
                 if taken < runs:
                     return self._ended(losses, done)
@@ -415,11 +415,3 @@ def _facts(owned: Stepping) -> Hashable:
 
 def _meta(tensor: Tensor) -> Hashable:
     return tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device, tensor.requires_grad
-
-
-def _outside() -> int:
-    """The stack level of the line outside this package that took the step."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("inference"):
-        frame, level = frame.f_back, level + 1
-    return level

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from typing import Any, NamedTuple
 
@@ -107,7 +107,11 @@ def _shadow(
     shadow = copy(optimizer)
     stand_in = dict(zip(map(id, leaves), params, strict=True))
     shadow.param_groups = [
-        {**group, **{k: v for k, v in _PLAIN.items() if k in group}, "params": [stand_in[id(p)] for p in group["params"]]}
+        {
+            **group,
+            **{k: v for k, v in _PLAIN.items() if k in group},
+            "params": [stand_in[id(p)] for p in group["params"]],
+        }
         for group in optimizer.param_groups
     ]
     for option, value in options.items():
@@ -146,7 +150,7 @@ class _NumbersAsTensors(TorchFunctionMode):
         return x.add_(term) if name.endswith("_") else x + term
 
 
-_TERMS = {
+_TERMS: dict[str, Callable[..., Tensor]] = {
     "add": lambda y: y,
     "sub": lambda y: -y,
     "addcmul": torch.mul,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["Untraceable", "explained"]
+__all__ = ["Untraceable", "explained", "outside"]
 
 _OURS = [Path(__file__).parent, *(Path(__file__).parent.parent / name for name in ("ppl", "ppl_dist"))]
 _TORCH = Path(torch.__file__).parent
@@ -49,3 +50,11 @@ def _place(error: BaseException) -> str:
     frame = theirs[-1] if theirs else frames[-1]
     line = linecache.getline(frame.filename, frame.lineno or 0).strip()
     return f"{frame.filename}:{frame.lineno}: `{line}`"
+
+
+def outside() -> int:
+    """The stack level, for a warning, of the line outside this package that led here."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "inference":
+        frame, level = frame.f_back, level + 1
+    return level

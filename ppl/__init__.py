@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from ppl import handlers, nn
 from ppl.checks import check_shapes
+from ppl.density import log_density
 from ppl.handlers import condition, do, markov
 from ppl.handlers.fixing import random_module
 from ppl.lint import check
@@ -44,6 +45,7 @@ __all__ = [
     "factor",
     "get_param_store",
     "handlers",
+    "log_density",
     "markov",
     "module",
     "nn",

@@ -10,10 +10,10 @@ from ppl_dist.samplers import draw_from, takes_generator
 __all__ = ["draw", "draw_as_asked", "refuse"]
 
 
-def draw(name: str, fn: Any) -> Any:
+def draw(name: str, fn: Any, generator: Any = None, *, pathwise: bool = True) -> Any:
     """A value for the site `name` from its distribution; it carries a gradient where `has_rsample`."""
     try:
-        return fn.rsample() if fn.has_rsample else fn.sample()
+        return draw_from(fn.rsample if pathwise and fn.has_rsample else fn.sample, generator)
     except (AttributeError, TypeError):
         refuse(name, fn)
         raise
@@ -31,11 +31,7 @@ def draw_as_asked(site: Site) -> None:
     if site.scored and pathwise and _can_score(fn):
         site.value, site.unscaled_log_prob = fn.rsample_and_log_prob(generator=generator)
     else:
-        try:
-            site.value = draw_from(fn.rsample if pathwise and fn.has_rsample else fn.sample, generator)
-        except (AttributeError, TypeError):
-            refuse(site.name, fn)
-            raise
+        site.value = draw(site.name, fn, generator, pathwise=pathwise)
 
 
 def _can_score(fn: Any) -> bool:

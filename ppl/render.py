@@ -8,13 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from ppl.checks import check_callable
-from ppl.handlers import block, seed, trace
+from ppl.handlers import trace
 from ppl.layout import Key, Layout
+from ppl.lint import aside
 from ppl.messages import cut, family, kind, size_text
-from ppl.params import get_param_store
 from ppl.provenance import _tag, parents, track, untracked
 from ppl.runtime import Handler, Site
 
@@ -114,11 +112,8 @@ def _graph(
     model: Callable[..., Any], args: Any, kwargs: Any, distributions: bool, params: bool, deterministic: bool
 ) -> _Graph:
     check_callable("render_model", "model", model)
-    store = get_param_store()
-    scratch = store.bind({name: leaf.detach().clone().requires_grad_() for name, leaf in store.named_parameters()})
-    stage = _Stage() if deterministic else Handler()
-    with scratch, torch.random.fork_rng(), block(), trace() as tr, track(), stage:
-        seed(model, rng_seed=0)(*(args or ()), **(kwargs or {}))
+    with aside(), trace() as tr, track(), _Stage() if deterministic else Handler():
+        model(*(args or ()), **(kwargs or {}))
     shown = {"sample": True, "param": params, "deterministic": deterministic}
     keys = {name: _key(site, tr) for name, site in tr.items() if shown.get(site.type)}
     nodes: dict[Key, str] = {}

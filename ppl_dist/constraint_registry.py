@@ -54,6 +54,11 @@ class ConstraintRegistry:
             NotImplementedError: no rule is registered for its type.
         """
         rule = self._rules.get(type(constraint))
+        if rule is None and constraint.is_discrete:
+            raise NotImplementedError(
+                f"{self.name} has no entry for {constraint!r}: real numbers do not map onto a discrete set. "
+                f"Try a continuous family, or a value that is observed."
+            )
         if rule is None:
             known = ", ".join(sorted(kind.__name__ for kind in self._rules))
             raise NotImplementedError(

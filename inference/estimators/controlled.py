@@ -240,7 +240,7 @@ def _trained(objective: Tensor, learnt: list[Tensor], guard: Guard) -> Tensor:
 # The network
 
 
-def _learnt(site: Site, name: str, start: Tensor) -> Tensor:
+def _learnt(site: Site, name: str, start: Tensor | Callable[[], Tensor]) -> Tensor:
     return get_param_store().get_or_init(f"{site.name}.control.{name}", start)
 
 
@@ -255,9 +255,12 @@ def _weights(site: Site, like: Tensor) -> list[Tensor]:
     of the site's.
     """
     size = _entries(site)
-    first = torch.randn(size, HIDDEN, generator=torch.Generator().manual_seed(0)) / size**0.5
+
+    def first() -> Tensor:
+        return (torch.randn(size, HIDDEN, generator=torch.Generator().manual_seed(0)) / size**0.5).to(like)
+
     return [
-        _learnt(site, "weight", first.to(like)),
+        _learnt(site, "weight", first),
         _learnt(site, "bias", like.new_zeros(HIDDEN)),
         _learnt(site, "out", like.new_zeros(HIDDEN, 1)),
         _learnt(site, "level", like.new_zeros(1)),

@@ -27,15 +27,14 @@ class _Fixing(Handler):
     A `Trace` given as data is not searched for misspelt names: nobody typed them.
     """
 
-    kinds, argument, example = "site", "data", "0.5"
+    kinds, argument, example = "site", "data", '(model, data={"x": 0.5})'
 
     def __init__(self, fn: Callable[..., Any] | None = None, data: Mapping[str, Any] | Trace | None = None) -> None:
         super().__init__(fn)
-        kind = type(self).__name__
+        kind = type(self).__name__.lstrip("_")
         if not isinstance(data, Mapping):
-            better = f'Try {kind}(model, {self.argument}={{"x": {self.example}}}).'
-            got = type(data).__name__
-            raise TypeError(f"{kind}: expected {self.argument} as a dictionary by name, got {got}. {better}")
+            got = f"got {type(data).__name__}. Try {kind}{self.example}."
+            raise TypeError(f"{kind}: expected {self.argument} as a dictionary by name, {got}")
         for name in (name for name, value in data.items() if value is None):
             raise TypeError(f'{kind}: site "{name}" needs a value, got None. Try leaving "{name}" out, to draw it.')
         self.strict = not isinstance(data, Trace)
@@ -73,7 +72,7 @@ class _Fixing(Handler):
         name = next((name for name in self.data if name not in known), None)
         if error is None and self.strict and self.seen and name is not None:
             close, sites = did_you_mean(name, known), f"Sites: {listed(self.seen)}."
-            raise ValueError(f'{type(self).__name__}: no {self.kinds} "{name}" in the model{close} {sites}')
+            raise ValueError(f'{type(self).__name__.lstrip("_")}: no {self.kinds} "{name}" in the model{close} {sites}')
 
 
 class condition(_Fixing):
@@ -169,7 +168,7 @@ class lift(_Fixing):
       w  latent  Normal.to_event(1)  (2,)
     """
 
-    kinds, argument, example = "parameter", "prior", "Normal(0.0, 1.0)"
+    kinds, argument, example = "parameter", "prior", '(model, prior={"x": Normal(0.0, 1.0)})'
 
     def __init__(self, fn: Callable[..., Any] | None = None, prior: Any = None) -> None:
         super().__init__(fn, {"": prior} if hasattr(prior, "log_prob") or callable(prior) else prior)

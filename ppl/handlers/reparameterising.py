@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ppl.handlers.fixing import _Fixing
-from ppl.runtime import Handler, Site
+from ppl.runtime import Site
 
 __all__ = ["reparam"]
 
@@ -32,16 +32,11 @@ class reparam(_Fixing):
         ValueError: after the run, if a name in `config` is not a sample site of the model.
     """
 
+    argument, example = "config", "(model, config=AutoReparam())"
+
     def __init__(self, fn: Callable[..., Any] | None = None, config: Config | None = None) -> None:
-        Handler.__init__(self, fn)
-        if not isinstance(config, Mapping) and not callable(config):
-            raise TypeError(
-                f"reparam: expected config as a dictionary of reparameterisers by name, or a function of a site, got "
-                f"{type(config).__name__}. Try reparam(model, config=AutoReparam())."
-            )
-        self.strict = isinstance(config, Mapping)
-        self.data = dict(config) if isinstance(config, Mapping) else {}
-        self.choose = None if isinstance(config, Mapping) else config
+        super().__init__(fn, {} if callable(config) else config)
+        self.choose = config if callable(config) else None
 
     def process(self, site: Site) -> None:
         if self.choose is None:

@@ -207,6 +207,8 @@ def test_a_family_is_short() -> None:
 
 
 def test_the_mechanism_of_programs_is_small() -> None:
-    sizes = {p: rules.code_lines((rules.ROOT / p).read_text(encoding="utf-8"))[""] for p in rules.source_files("ppl")}
-    assert sum(sizes.values()) < 2550, sizes
+    # a client of the mechanism, as `inference` is: nothing of `ppl` imports it but the list of public names
+    rooms = [path for path in rules.source_files("ppl") if path != "ppl/density.py"]
+    sizes = {path: rules.code_lines((rules.ROOT / path).read_text(encoding="utf-8"))[""] for path in rooms}
+    assert sum(sizes.values()) < 2540, sizes
     assert sizes["ppl/runtime.py"] <= 2 * 65  # two screens

@@ -1,0 +1,222 @@
+"""From a program to a graph: run once on fake tensors, with every operation that reaches torch written down."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from ..untraceable import Untraceable, explained
+
+__all__ = ["Graph", "Moved", "Program", "quiet", "record"]
+
+Program = Callable[[list[Tensor], list[Tensor]], "Moved"]
+
+_aten = torch.ops.aten
+_RECORDING = threading.RLock()  # torch has one flag per process that says "a graph is being recorded"
+_aten = torch.ops.aten
+
+
+class Moved(NamedTuple):
+    """What a program gives back.
+
+    Attributes:
+        state: the state afterwards, in the order and the shapes of the state it was given.
+        out: whatever else is wanted.
+        sound: 0-dim bool; where it is false, the run leaves no mark. None stands for true.
+    """
+
+    state: Sequence[Tensor]
+    out: Sequence[Tensor]
+    sound: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The operations of a program, on a counter, its state, its data, and what it closed over.
+
+    Attributes:
+        module: the operations, as recorded.
+        inputs: stand-ins for state and data: shape, stride, dtype and device.
+        num_state: how many of them are state.
+        lifted: tensors that the program closed over; it reads them anew at each run.
+        written: places among `lifted` that it writes to.
+        guarded: whether the last output says that the run may leave its mark.
+        as_eager: whether it draws with torch's own random operations.
+    """
+
+    module: fx.GraphModule
+    inputs: list[Tensor]
+    num_state: int
+    lifted: list[Tensor]
+    written: frozenset[int]
+    guarded: bool
+    as_eager: bool
+    mode: Any
+
+    @property
+    def num_out(self) -> int:
+        """How many outputs there are beside the state."""
+        outputs = next(node for node in self.module.graph.nodes if node.op == "output").args[0]
+        return len(outputs) - self.num_state - self.guarded
+
+    @property
+    def operations(self) -> int:
+        """How many operations were recorded."""
+        return sum(node.op == "call_function" for node in self.module.graph.nodes)
+
+    def key(self, steps: int) -> str:
+        """A digest of all that the machine code depends on."""
+        facts = [torch.__version__, torch.backends.cpu.get_cpu_capability(), _version(), steps, self.as_eager]
+        facts += [self.guarded, self.num_state, sorted(self.written), self.module.code]
+        facts += [(*x.shape, *x.stride(), x.dtype, x.device) for x in [*self.inputs, *self.lifted]]
+        facts += [(name, value.item(), value.dtype) for name, value in _numbers(self.module).items()]
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+@cache
+def _version() -> str:
+    """Of the code that `build` makes: a digest of the files of this room."""
+    return hashlib.sha256(
+        b"".join(each.read_bytes() for each in sorted(Path(__file__).parent.glob("*.py")))
+    ).hexdigest()
+
+
+def record(program: Program, state: Sequence[Tensor], data: Sequence[Tensor], *, as_eager: bool = False) -> Graph:
+    """Write down what `program` does with tensors that look like these; nothing is computed or changed.
+
+    Args:
+        program: from state and data to `Moved`.
+        state: what a run replaces.
+        data: what it only reads.
+        as_eager: draw with torch's own random operations, from its global generator, in the order of the program.
+
+    Raises:
+        Untraceable: the program looks at a value, or draws numbers that are not torch's.
+    """
+    from torch._subclasses import FakeTensorMode
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    inputs: list[Tensor] = [mode.from_tensor(each.detach()) for each in (*state, *data)]
+    count = len(state)
+    guarded = False
+
+    def flat(*given: Tensor) -> list[Tensor]:
+        nonlocal guarded
+        moved = program(list(given[:count]), list(given[count:]))
+        guarded = moved.sound is not None
+        return [*moved.state, *moved.out, *([moved.sound] if moved.sound is not None else [])]
+
+    with _RECORDING, quiet(), _others_draws_seen(), explained(), mode, _flagged(), torch.random.fork_rng(devices=[]):
+        module = make_fx(flat, decomposition_table=_WRITES_SAID, tracing_mode="real")(*inputs)
+    for node in [each for each in reversed(module.graph.nodes) if getattr(each.target, "namespace", "") == "profiler"]:
+        module.graph.erase_node(node)
+    module.graph.eliminate_dead_code()
+    lifted, written = _lift(module)
+    return Graph(module, inputs, count, lifted, written, guarded, as_eager, mode)
+
+
+@contextmanager
+def _flagged() -> Iterator[None]:
+    """`torch.compiler.is_compiling()` is true inside: looks at values are left out, optimisers keep their count."""
+    before = torch.compiler._is_compiling_flag
+    torch.compiler._is_compiling_flag = True
+    try:
+        yield
+    finally:
+        torch.compiler._is_compiling_flag = before
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """What torch logs and warns inside about things that are dealt with is not shown."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _others_draws_seen() -> Iterator[None]:
+    """Raise if numpy or Python drew random numbers inside: a graph would draw the same ones for ever."""
+    before = random.getstate(), np.random.get_state(legacy=False)
+    yield
+    if random.getstate() != before[0]:
+        raise Untraceable("the program draws from Python's `random`, which a graph cannot do. Try torch.rand.")
+    if repr(np.random.get_state(legacy=False)) != repr(before[1]):
+        raise Untraceable("the program draws from `numpy.random`, which a graph cannot do. Try torch.rand.")
+
+
+def _lift(module: fx.GraphModule) -> tuple[list[Tensor], frozenset[int]]:
+    """Make inputs of the tensors that the program closed over, and find those that it writes to."""
+    graph = module.graph
+    last = [node for node in graph.nodes if node.op == "placeholder"]
+    tensors: list[Tensor] = []
+    places: dict[int, fx.Node] = {}
+    for node in [node for node in graph.nodes if node.op == "get_attr"]:
+        tensor = getattr(module, node.target)
+        if not isinstance(tensor, Tensor):
+            raise Untraceable("the program draws from a generator of its own. Try SVI(..., seed=0) in its place.")
+        if _is_number(node, tensor):
+            continue
+        if id(tensor) not in places:
+            with graph.inserting_after(last[-1]) if last else graph.inserting_before(next(iter(graph.nodes))):
+                last.append(graph.placeholder(f"lifted_{len(tensors)}"))
+            places[id(tensor)] = last[-1]
+            tensors.append(tensor)
+        node.replace_all_uses_with(places[id(tensor)])
+        graph.erase_node(node)
+    order = list(places.values())
+    written = frozenset(place for place, node in enumerate(order) if _written_to(node))
+    graph.lint()
+    module.recompile()
+    return tensors, written
+
+
+def _batch_norm(x: Tensor, weight: Any, bias: Any, mean: Any, var: Any, training: bool, *rest: float) -> Any:
+    """The same in a form whose schema says that it writes to the running statistics."""
+    if mean is None:
+        return _aten._native_batch_norm_legit.no_stats(x, weight, bias, training, *rest)
+    return _aten._native_batch_norm_legit.default(x, weight, bias, mean, var, training, *rest)
+
+
+_WRITES_SAID = {_aten.native_batch_norm.default: _batch_norm}
+
+
+def _is_number(node: fx.Node, tensor: Tensor) -> bool:
+    """Whether this is a number that the program wrote as a tensor, such as `torch.tensor(2.0)`."""
+    fresh = all(user.target in (_aten.lift_fresh_copy.default, _aten.lift_fresh.default) for user in node.users)
+    return fresh and tensor.dim() == 0
+
+
+def _numbers(module: fx.GraphModule) -> dict[str, Tensor]:
+    return {node.target: getattr(module, node.target) for node in module.graph.nodes if node.op == "get_attr"}
+
+
+def _written_to(node: fx.Node) -> bool:
+    """Whether an operation writes to this tensor, or to a view of it."""
+    for user in node.users:
+        if not isinstance(user.target, torch._ops.OpOverload) or node not in user.args:
+            continue
+        alias = user.target._schema.arguments[user.args.index(node)].alias_info
+        if alias is not None and (alias.is_write or _written_to(user)):
+            return True
+    return False
