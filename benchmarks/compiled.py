@@ -14,7 +14,7 @@ from time import perf_counter
 from .report import NOT_INSTALLED, Figure, Report, ratio
 from .timing import microseconds
 from .workloads import WORKLOADS
-from .workloads.compiled import HAND_COMPILED, NUMPYRO_RUN, OURS_RUN, OURS_STEP, PYRO_JIT, makers
+from .workloads.compiled import HAND_COMPILED, HAND_TRACED, NUMPYRO_RUN, OURS_RUN, OURS_STEP, PYRO_JIT, makers
 from .workloads.contenders import (
     HAND,
     HAND_FUSED,
@@ -33,7 +33,7 @@ from .workloads.contenders import (
 __all__ = ["COLUMNS", "PAIRS", "PICTURE", "absent", "draw", "figures", "run", "run_length"]
 
 OF_PYRO, OF_NUMPYRO = (PYRO, UNCHECKED, PYRO_JIT), (NUMPYRO, NUMPYRO_RUN)
-COLUMNS = (OURS, OURS_STEP, OURS_RUN, *OF_PYRO, *OF_NUMPYRO, HAND, HAND_FUSED, HAND_COMPILED)
+COLUMNS = (OURS, OURS_STEP, OURS_RUN, *OF_PYRO, *OF_NUMPYRO, HAND, HAND_FUSED, HAND_COMPILED, HAND_TRACED)
 PICTURE = Path("out/benchmarks-compiled.png")
 RUN = 0.25  # seconds of eager steps that a timed run replaces
 # Ours, the other, what is asked of each workload, and of their geometric mean.
@@ -44,6 +44,7 @@ PAIRS = (
     (OURS_STEP, NUMPYRO, 1.0, None),
     (OURS_RUN, NUMPYRO_RUN, 1.0, None),
     (OURS_STEP, HAND_COMPILED, 1.1, None),
+    (OURS_STEP, HAND_TRACED, None, None),
     (OURS_STEP, PYRO_JIT, None, None),
 )
 

@@ -34,6 +34,7 @@ from .contenders import (
 
 __all__ = [
     "HAND_COMPILED",
+    "HAND_TRACED",
     "NUMPYRO_RUN",
     "OURS_RUN",
     "OURS_STEP",
@@ -46,7 +47,7 @@ __all__ = [
 
 OURS_STEP, OURS_RUN = "ours, compiled step", "ours, compiled run"
 PYRO_JIT, NUMPYRO_RUN = "Pyro, JIT", "NumPyro, scanned run"
-HAND_COMPILED = "by hand (torch.compile)"
+HAND_COMPILED, HAND_TRACED = "by hand (torch.compile)", "by hand (inference.compile)"
 DECAY, DECAY_SQUARES, TINY = 0.9, 0.999, 1e-8
 
 
@@ -60,6 +61,7 @@ def makers(workload: Workload, bound: Bound, length: int) -> dict[str, Callable[
         HAND: partial(by_hand, workload, bound, fused=False),
         HAND_FUSED: partial(by_hand, workload, bound, fused=True),
         HAND_COMPILED: partial(by_hand_compiled, workload, bound, dynamo),
+        HAND_TRACED: partial(by_hand_compiled, workload, bound, inference.compile),
     }
     pyro = installed("pyro")
     if pyro is not None:
@@ -84,13 +86,14 @@ def by_hand_compiled(workload: Workload, bound: Bound, compiler: Callable[..., A
     """The whole step as one function of tensors that it writes to, given to a compiler."""
     hand = workload.by_hand()
     estimate = hand.losses[bound.name]
-    moments = [torch.zeros_like(leaf) for _ in range(2) for leaf in hand.leaves]
+    leaves = [leaf.detach() for leaf in hand.leaves]
+    moments = [torch.zeros_like(leaf) for _ in range(2) for leaf in leaves]
     compiled = compiler(partial(adam_step, estimate))
-    arguments = (hand.leaves, moments, torch.zeros(()), *hand.memory, *workload.data)
+    arguments = (leaves, moments, torch.zeros(()), *hand.memory, *workload.data)
 
     def losses(draws: int) -> Tensor:
         with torch.no_grad():
-            return torch.tensor([estimate(hand.leaves, *hand.memory, *workload.data).item() for _ in range(draws)])
+            return torch.tensor([estimate(leaves, *hand.memory, *workload.data).item() for _ in range(draws)])
 
     return Program(lambda: compiled(*arguments).item(), losses)
 
@@ -99,8 +102,9 @@ def adam_step(
     estimate: Callable[..., Tensor], leaves: Sequence[Tensor], moments: Sequence[Tensor], count: Tensor, *data: Tensor
 ) -> Tensor:
     """A draw of the guide, the bound, its gradient, and Adam (Kingma and Ba, 2015, algorithm 1), all in place."""
-    loss = estimate(leaves, *data)
-    gradients = torch.autograd.grad(loss, leaves)
+    learned = [leaf.detach().requires_grad_() for leaf in leaves]
+    loss = estimate(learned, *data)
+    gradients = torch.autograd.grad(loss, learned)
     means, squares = moments[: len(leaves)], moments[len(leaves) :]
     with torch.no_grad():
         count.add_(1)
