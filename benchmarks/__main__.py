@@ -10,7 +10,21 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from . import belief_net, elbos, families, passes, sites, svi_eight_schools, tails, variance
+from . import (
+    belief_net,
+    compiled,
+    elbos,
+    families,
+    final_loss,
+    first_step,
+    long_run,
+    passes,
+    scaling,
+    sites,
+    svi_eight_schools,
+    tails,
+    variance,
+)
 from .report import NOT_INSTALLED, Report
 
 BENCHMARKS: dict[str, Callable[..., Report]] = {
@@ -22,6 +36,11 @@ BENCHMARKS: dict[str, Callable[..., Report]] = {
     "variance": variance.run,
     "belief_net": belief_net.run,
     "elbos": elbos.run,
+    "compiled": compiled.run,
+    "first_step": first_step.run,
+    "final_loss": final_loss.run,
+    "scaling": scaling.run,
+    "long_run": long_run.run,
 }
 PEERS = ("torch", "pyro-ppl", "numpyro", "jax")
 

@@ -18,14 +18,22 @@ import torch
 __all__ = ["Contender", "installed", "microseconds"]
 
 Key = TypeVar("Key", bound=Hashable)
+BLOCK = 0.01  # seconds
 
 
 @dataclass(frozen=True)
 class Contender:
-    """What is timed: a call without arguments, inside a context that is entered before the clock starts."""
+    """What is timed.
+
+    Attributes:
+        call: a call without arguments.
+        around: a context that is entered before the clock starts.
+        steps: how many of what one counts a call does.
+    """
 
     call: Callable[[], Any]
     around: Callable[[], AbstractContextManager[object]] = nullcontext
+    steps: int = 1
 
 
 def installed(name: str) -> ModuleType | None:
@@ -37,9 +45,11 @@ def installed(name: str) -> ModuleType | None:
 
 
 def microseconds(
-    contenders: Mapping[Key, Contender], *, rounds: int, calls: int, clock: Callable[[], float] = perf_counter
+    contenders: Mapping[Key, Contender], *, rounds: int, calls: int | None, clock: Callable[[], float] = perf_counter
 ) -> dict[Key, float]:
-    """Microseconds per call: for each contender the fastest of `rounds` blocks of `calls` calls.
+    """Microseconds per step: for each contender the fastest of `rounds` blocks of `calls` calls.
+
+    Where `calls` is None, a contender's block has as many calls as take 10 milliseconds.
 
     Give `time.thread_time` as `clock` where all work is done by the calling thread: then other programs do not count.
 
@@ -53,17 +63,22 @@ def microseconds(
     gc.freeze()  # what the imports left behind does not weigh on the collections that a contender causes
     try:
         for contender in contenders.values():
-            _block(contender, calls, clock)
+            _block(contender, calls or 1, clock)
+        counts = {key: calls or _filling(contender, clock) for key, contender in contenders.items()}
         best = dict.fromkeys(contenders, float("inf"))
         order, shuffle = list(contenders), random.Random(0).shuffle
         for _ in range(rounds):
             shuffle(order)
             for key in order:
-                best[key] = min(best[key], _block(contenders[key], calls, clock))
+                best[key] = min(best[key], _block(contenders[key], counts[key], clock))
     finally:
         gc.unfreeze()
         torch.set_num_threads(threads)
-    return {key: 1e6 * seconds / calls for key, seconds in best.items()}
+    return {key: 1e6 * seconds / (counts[key] * contenders[key].steps) for key, seconds in best.items()}
+
+
+def _filling(contender: Contender, clock: Callable[[], float]) -> int:
+    return max(1, round(BLOCK / _block(contender, 1, clock)))
 
 
 def _block(contender: Contender, calls: int, clock: Callable[[], float]) -> float:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import inference
 import ppl
@@ -21,7 +21,7 @@ import ppl_dist
 
 from ..timing import Contender, installed
 
-__all__ = ["Bound", "Hand", "Library", "Program", "Workload", "check_same_loss", "contenders", "mean_and_error"]
+__all__ = ["Bound", "Hand", "Library", "Program", "Workload", "check_same_loss", "contenders", "fold", "mean_and_error"]
 
 OURS, UNFUSED = "ours, eager (fused Adam)", "ours, eager (torch.optim.Adam)"
 PYRO, UNCHECKED = "Pyro, defaults", "Pyro, no validation"
@@ -34,14 +34,53 @@ class Library(NamedTuple):
     """What a program is written with.
 
     Attributes:
-        words: has `sample`, `plate`, `param`, and most have `module` and `factor`.
+        words: has `sample`, `plate`, `param` and `factor`.
         families: the distributions, and `constraints`.
         numeric: `torch` or `jax.numpy`.
+        module: registers linear layers (a ReLU between them) under a name, and gives them back as a function.
+        logsumexp: of an array and a dimension.
+        fold: the last state of a step from state and entry to state, along the first dimension of an array.
     """
 
     words: Any
     families: Any
     numeric: Any
+    module: Callable[[str, nn.Module], Any]
+    logsumexp: Callable[[Any, int], Any]
+    fold: Callable[[Callable[[Any, Any], Any], Any, Any], Any]
+
+
+def fold(step: Callable[[Tensor, Tensor], Tensor], state: Tensor, entries: Tensor) -> Tensor:
+    """The last state, along the first dimension."""
+    return reduce(step, entries, state)
+
+
+def on_torch(words: Any, families: Any) -> Library:
+    return Library(words, families, torch, words.module, torch.logsumexp, fold)
+
+
+def on_jax() -> Library:
+    """NumPyro."""
+    words, jax, lax = import_module("numpyro"), import_module("jax"), import_module("jax.lax")
+
+    def as_array(weight: Tensor) -> Any:
+        return jax.numpy.asarray(weight.detach().numpy())
+
+    def apply(weights: Any, x: Any) -> Any:
+        *hidden, (weight, bias) = weights
+        for each, its_bias in hidden:
+            x = jax.nn.relu(x @ each + its_bias)
+        return x @ weight + bias
+
+    def module(name: str, net: nn.Module) -> Any:
+        linear = [layer for layer in net.modules() if isinstance(layer, nn.Linear)]
+        start = [(as_array(layer.weight.T), as_array(layer.bias)) for layer in linear]
+        return words.module(name, (lambda key, shape: (shape, start), apply), input_shape=())
+
+    def fold(step: Callable[[Any, Any], Any], state: Any, entries: Any) -> Any:
+        return lax.scan(lambda at, entry: (step(at, entry), None), state, entries)[0]
+
+    return Library(words, words.distributions, jax.numpy, module, jax.nn.logsumexp, fold)
 
 
 class Bound(NamedTuple):
@@ -65,11 +104,14 @@ class Hand:
 
     Attributes:
         leaves: what is learned, at the starting point.
-        losses: by the name of a bound, an estimate of the loss whose gradient is that of the bound.
+        losses: by the name of a bound, an estimate of the loss whose gradient is that of the bound: a function of
+            `leaves`, the tensors of `memory`, and the data.
+        memory: what else a step changes, in place.
     """
 
     leaves: list[Tensor]
-    losses: Mapping[str, Callable[[], Tensor]]
+    losses: Mapping[str, Callable[..., Tensor]]
+    memory: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,13 +122,13 @@ class Workload:
         data: the arguments of model and guide.
         programs: model and guide for one library, with parameters at the common starting point.
         by_hand: the same without a library.
-        jax: whether `programs` can be written with `jax.numpy`.
+        bound: the name of the bound that one would choose.
     """
 
     data: tuple[Tensor, ...]
     programs: Callable[[Library], tuple[Any, Any]]
     by_hand: Callable[[], Hand]
-    jax: bool = True
+    bound: str = "Trace_ELBO"
 
 
 @dataclass(frozen=True)
@@ -94,19 +136,21 @@ class Program:
     """One contender.
 
     Attributes:
-        step: takes one step and returns its loss.
-        losses: this many estimates of the loss at the starting point.
+        step: takes `steps` steps and returns the loss of the last.
+        losses: this many estimates of the loss at the parameters of now.
         around: a context to run both in.
+        steps: how many steps a call of `step` takes.
     """
 
     step: Callable[[], float]
     losses: Callable[[int], Tensor]
     around: Callable[[], AbstractContextManager[object]] = nullcontext
+    steps: int = 1
 
     @property
     def contender(self) -> Contender:
         """Its step, to be timed."""
-        return Contender(self.step, self.around)
+        return Contender(self.step, self.around, self.steps)
 
 
 def contenders(workload: Workload, bound: Bound) -> dict[str, Program]:
@@ -124,55 +168,83 @@ def contenders(workload: Workload, bound: Bound) -> dict[str, Program]:
     return programs
 
 
-def ours(workload: Workload, bound: Bound, optimizer: inference.optim.OptimFactory) -> Program:
-    """Our own SVI, with a store of its own."""
-    model, guide = workload.programs(Library(ppl, ppl_dist, torch))
-    svi = inference.SVI(model, guide, optimizer, bound.of(inference), store=ppl.ParamStore(), seed=0)
-    return Program(partial(svi.step, *workload.data), partial(_repeated, partial(svi.evaluate_loss, *workload.data)))
+def ours(
+    workload: Workload,
+    bound: Bound,
+    optimizer: inference.optim.OptimFactory,
+    *,
+    compile: bool = False,
+    length: int | None = None,
+) -> Program:
+    """Our own SVI, with a store of its own: its `step`, or a `run` of that many."""
+    model, guide = workload.programs(on_torch(ppl, ppl_dist))
+    loss = bound.of(inference)
+    svi = inference.SVI(model, guide, optimizer, loss, store=ppl.ParamStore(), seed=0, compile=compile)
+    losses = partial(_repeated, partial(svi.evaluate_loss, *workload.data))
+    if length is None:
+        return Program(partial(svi.step, *workload.data), losses)
+
+    def run() -> float:
+        return svi.run(length, *workload.data, progress=False).losses[-1].item()
+
+    return Program(run, losses, steps=length)
 
 
 def of_pyro(pyro: ModuleType, workload: Workload, bound: Bound, *, validation: bool) -> Program:
-    """Pyro's SVI; its parameters live in one store for the process, which both of its contenders move."""
+    """Pyro's SVI, with the parameters of its own in the one store that Pyro has for the process."""
     infer, optim = import_module("pyro.infer"), import_module("pyro.optim")
-    pyro.clear_param_store()
-    model, guide = workload.programs(Library(pyro, pyro.distributions, torch))
+    model, guide = workload.programs(on_torch(pyro, pyro.distributions))
     svi = infer.SVI(model, guide, optim.Adam({"lr": RATE}), bound.of(infer))
     losses = partial(_repeated, partial(svi.evaluate_loss, *workload.data))
-    return Program(partial(svi.step, *workload.data), losses, partial(pyro.validation_enabled, validation))
+    params: dict[str, Any] = {"params": {}, "constraints": {}}
+
+    @contextmanager
+    def around() -> Iterator[None]:
+        with pyro.validation_enabled(validation), pyro.get_param_store().scope(params):
+            yield
+
+    return Program(partial(svi.step, *workload.data), losses, around)
 
 
-def of_numpyro(workload: Workload, bound: Bound) -> Program | None:
-    """NumPyro's `update` under `jax.jit`; None where it is not installed or the program needs torch."""
+def of_numpyro(workload: Workload, bound: Bound, *, length: int | None = None) -> Program | None:
+    """NumPyro's jitted `update`, or that many of them scanned; None where NumPyro is not installed."""
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")  # read when jax starts
-    numpyro = installed("numpyro")
-    if numpyro is None or not workload.jax:
+    if installed("numpyro") is None:
         return None
-    jax, infer, optim = (import_module(name) for name in ("jax", "numpyro.infer", "numpyro.optim"))
-    model, guide = workload.programs(Library(numpyro, numpyro.distributions, jax.numpy))
+    jax, lax, infer, optim = (import_module(name) for name in ("jax", "jax.lax", "numpyro.infer", "numpyro.optim"))
+    model, guide = workload.programs(on_jax())
     data = [jax.numpy.asarray(each.numpy()) for each in workload.data]
     loss_of = bound.of(infer)
     svi = infer.SVI(model, guide, optim.Adam(RATE), loss_of)
     state = svi.init(jax.random.PRNGKey(0), *data)
-    start = svi.get_params(state)
-    update = jax.jit(svi.update)
+
+    @jax.jit
+    def update(state: Any, *data: Any) -> Any:
+        if length is None:
+            return svi.update(state, *data)
+        state, losses = lax.scan(lambda at, _: svi.update(at, *data), state, length=length)
+        return state, losses[-1]
 
     def step() -> float:
         nonlocal state
         state, loss = update(state, *data)
         return float(loss)
 
+    @jax.jit
+    def each_loss(keys: Any, params: Any, *data: Any) -> Any:
+        return lax.map(lambda key: loss_of.loss(key, params, model, guide, *data), keys)
+
     def losses(draws: int) -> Tensor:
         keys = jax.random.split(jax.random.PRNGKey(1), draws)
-        each = jax.vmap(lambda key: loss_of.loss(key, start, model, guide, *data))(keys)
-        return torch.tensor(each.tolist())
+        return torch.tensor(each_loss(keys, svi.get_params(state), *data).tolist())
 
-    return Program(step, losses)
+    return Program(step, losses, steps=length or 1)
 
 
 def by_hand(workload: Workload, bound: Bound, *, fused: bool) -> Program:
     """Leaves, a draw of the guide, log densities, backward, an optimiser's step."""
     hand = workload.by_hand()
-    estimate = hand.losses[bound.name]
+    estimate = partial(hand.losses[bound.name], hand.leaves, *hand.memory, *workload.data)
     optimizer = torch.optim.Adam(hand.leaves, lr=RATE, fused=True if fused else None)
 
     def step() -> float:

@@ -1,20 +1,32 @@
-"""What loops written by hand share: a mean-field Normal, and a few log densities."""
+"""What loops written by hand share: mean-field Normals over pairs of leaves, and a few log densities."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["PARTICLES", "Gaussian", "bounds", "dirichlet", "leaf", "log_dirichlet", "normal", "standard_divergence"]
+__all__ = [
+    "PARTICLES",
+    "Gaussian",
+    "bounds",
+    "dirichlet",
+    "gaussians",
+    "leaf",
+    "log_dirichlet",
+    "normal",
+    "pair",
+    "standard_divergence",
+]
 
 PARTICLES = 10
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
-LogWeight = Callable[[tuple[int, ...]], Tensor]
+LogWeight = Callable[..., Tensor]
+Loss = Callable[..., Tensor]
 
 
 def leaf(value: Any) -> Tensor:
@@ -32,12 +44,21 @@ def standard_divergence(loc: Tensor, log_scale: Tensor) -> Tensor:
     return 0.5 * ((2 * log_scale).exp() + loc * loc - 1).sum() - log_scale.sum()
 
 
-class Gaussian:
+def pair(loc: Any, scale: Any) -> list[Tensor]:
+    """The two leaves of a `Gaussian`."""
+    return [leaf(loc), leaf(torch.as_tensor(scale).log())]
+
+
+def gaussians(leaves: Sequence[Tensor]) -> list[Gaussian]:
+    """One for each pair of leaves."""
+    return [Gaussian(*each) for each in zip(leaves[::2], leaves[1::2], strict=True)]
+
+
+class Gaussian(NamedTuple):
     """Independent Normals in a guide, by location and the logarithm of the scale."""
 
-    def __init__(self, loc: Any, scale: Any) -> None:
-        self.loc, self.log_scale = leaf(loc), leaf(torch.as_tensor(scale).log())
-        self.leaves = [self.loc, self.log_scale]
+    loc: Tensor
+    log_scale: Tensor
 
     def draw(self, particles: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
         """A value, and its log density entry by entry."""
@@ -51,7 +72,8 @@ class Gaussian:
 
 def dirichlet(concentration: Tensor) -> Tensor:
     """A draw that carries a gradient."""
-    return torch.distributions.Dirichlet(concentration, validate_args=False).rsample()
+    gammas = torch.distributions.Gamma(concentration, torch.ones(()), validate_args=False).rsample()
+    return gammas / gammas.sum(-1, keepdim=True)
 
 
 def log_dirichlet(p: Tensor, concentration: Tensor) -> Tensor:
@@ -60,20 +82,20 @@ def log_dirichlet(p: Tensor, concentration: Tensor) -> Tensor:
     return terms.sum(-1) + concentration.sum(-1).lgamma()
 
 
-def bounds(log_weight: LogWeight, *, importance: bool = False) -> dict[str, Callable[[], Tensor]]:
-    """The bounds whose gradient goes through the draws.
+def bounds(log_weight: LogWeight, *, importance: bool = False) -> dict[str, Loss]:
+    """The bounds whose gradient goes through the draws, each a function of the leaves and the data.
 
     Args:
-        log_weight: log p(x, z) - log q(z) at draws of a shape to the left of all others; entries may be left to be
-            added up.
+        log_weight: of a shape, the leaves and the data: log p(x, z) - log q(z) at draws of that shape to the left of
+            all others; entries may be left to be added up.
         importance: whether `log_weight` has such draws, and so an importance-weighted bound.
     """
 
-    def loss() -> Tensor:
-        return -log_weight(()).sum()
+    def loss(leaves: Sequence[Tensor], *data: Tensor) -> Tensor:
+        return -log_weight((), leaves, *data).sum()
 
-    def weighted() -> Tensor:
-        return -(log_weight((PARTICLES,)).logsumexp(0) - math.log(PARTICLES)).sum()
+    def weighted(leaves: Sequence[Tensor], *data: Tensor) -> Tensor:
+        return -(log_weight((PARTICLES,), leaves, *data).logsumexp(0) - math.log(PARTICLES)).sum()
 
     found = {"Trace_ELBO": loss, "TraceGraph_ELBO": loss}
     return {**found, "RenyiELBO": weighted} if importance else found

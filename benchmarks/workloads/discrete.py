@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .contenders import Hand, Library, Workload
-from .densities import Gaussian, bounds, dirichlet, leaf, log_dirichlet, normal
+from .contenders import Hand, Library, Workload, fold
+from .densities import Gaussian, bounds, dirichlet, gaussians, leaf, log_dirichlet, normal, pair
 
 __all__ = ["markov", "mixture"]
 
@@ -21,11 +22,11 @@ def mixture() -> Workload:
     random = torch.Generator().manual_seed(0)
     centres = torch.linspace(-8.0, 8.0, COMPONENTS)
     x = centres[torch.randint(COMPONENTS, (POINTS,), generator=random)] + torch.randn(POINTS, generator=random)
-    return Workload((x,), _mixture_programs, lambda: _mixture_by_hand(x))
+    return Workload((x,), _mixture_programs, _mixture_by_hand)
 
 
 def _mixture_programs(library: Library) -> tuple[Any, Any]:
-    words, families, numeric = library
+    words, families, numeric = library.words, library.families, library.numeric
     positive = families.constraints.positive
 
     def model(x: Any) -> None:
@@ -51,12 +52,10 @@ def _mixture_programs(library: Library) -> tuple[Any, Any]:
     return model, guide
 
 
-def _mixture_by_hand(x: Tensor) -> Hand:
-    log_concentration = leaf(torch.full((COMPONENTS,), 20.0).log())
-    of_locs = Gaussian(torch.linspace(-8.0, 8.0, COMPONENTS), torch.full((COMPONENTS,), 0.1))
-    of_log_scales = Gaussian(torch.zeros(COMPONENTS), torch.full((COMPONENTS,), 0.1))
-
-    def log_weight(particles: tuple[int, ...]) -> Tensor:
+def _mixture_by_hand() -> Hand:
+    def log_weight(particles: tuple[int, ...], leaves: Sequence[Tensor], x: Tensor) -> Tensor:
+        log_concentration, *others = leaves
+        of_locs, of_log_scales = gaussians(others)
         concentration = log_concentration.exp()
         weights = dirichlet(concentration)
         (locs, q_locs), (log_scales, q_log_scales) = of_locs.draw(), of_log_scales.draw()
@@ -68,41 +67,43 @@ def _mixture_by_hand(x: Tensor) -> Hand:
         constant = math.lgamma(COMPONENTS)
         return log_p + priors.sum() + constant - log_dirichlet(weights, concentration)
 
-    return Hand([log_concentration, *of_locs.leaves, *of_log_scales.leaves], bounds(log_weight))
+    narrow = torch.full((COMPONENTS,), 0.1)
+    of_locs, of_log_scales = pair(torch.linspace(-8.0, 8.0, COMPONENTS), narrow), pair(torch.zeros(COMPONENTS), narrow)
+    return Hand([leaf(torch.full((COMPONENTS,), 20.0).log()), *of_locs, *of_log_scales], bounds(log_weight))
 
 
 def markov() -> Workload:
     random = torch.Generator().manual_seed(0)
     states = torch.randint(STATES, (SEQUENCES, LENGTH), generator=random)
     y = torch.linspace(-8.0, 8.0, STATES)[states] + torch.randn(SEQUENCES, LENGTH, generator=random)
-    return Workload((y,), _markov_programs, lambda: _markov_by_hand(y), jax=False)
+    return Workload((y,), _markov_programs, _markov_by_hand)
 
 
-def _forward(log_rows: Tensor, emitted: Tensor) -> Tensor:
-    """Log density of each sequence: log_rows [from, to], emitted [sequence, time, state], all states equal at first."""
-    first, *others = emitted.unbind(1)
-    reached = first - math.log(STATES)
-    for each in others:
-        reached = (reached[:, :, None] + log_rows).logsumexp(1) + each
-    return reached.logsumexp(-1)
+def _forward(log_rows: Any, emitted: Any, logsumexp: Any, fold: Any) -> Any:
+    """Log density of each sequence: log_rows [from, to], emitted [time, sequence, state], all states equal at first."""
+
+    def move(reached: Any, each: Any) -> Any:
+        return logsumexp(reached[:, :, None] + log_rows, 1) + each
+
+    return logsumexp(fold(move, emitted[0] - math.log(STATES), emitted[1:]), -1)
 
 
 def _markov_programs(library: Library) -> tuple[Any, Any]:
-    words, families, _ = library
+    words, families, numeric = library.words, library.families, library.numeric
     positive = families.constraints.positive
 
-    def model(y: Tensor) -> None:
+    def model(y: Any) -> None:
         with words.plate("states", STATES):
-            rows = words.sample("rows", families.Dirichlet(torch.ones(STATES)))
+            rows = words.sample("rows", families.Dirichlet(numeric.ones(STATES)))
             locs = words.sample("locs", families.Normal(0.0, 10.0))
-        emitted = families.Normal(locs, 1.0).log_prob(y[..., None])
+        emitted = families.Normal(locs, 1.0).log_prob(y.T[..., None])
         with words.plate("sequences", SEQUENCES):
-            words.factor("y", _forward(rows.log(), emitted))
+            words.factor("y", _forward(numeric.log(rows), emitted, library.logsumexp, library.fold))
 
-    def guide(y: Tensor) -> None:
-        concentration = words.param("concentration", torch.full((STATES, STATES), 5.0), constraint=positive)
-        loc = words.param("locs_loc", torch.linspace(-8.0, 8.0, STATES))
-        scale = words.param("locs_scale", torch.full((STATES,), 0.1), constraint=positive)
+    def guide(y: Any) -> None:
+        concentration = words.param("concentration", numeric.full((STATES, STATES), 5.0), constraint=positive)
+        loc = words.param("locs_loc", numeric.linspace(-8.0, 8.0, STATES))
+        scale = words.param("locs_scale", numeric.full((STATES,), 0.1), constraint=positive)
         with words.plate("states", STATES):
             words.sample("rows", families.Dirichlet(concentration))
             words.sample("locs", families.Normal(loc, scale))
@@ -110,17 +111,16 @@ def _markov_programs(library: Library) -> tuple[Any, Any]:
     return model, guide
 
 
-def _markov_by_hand(y: Tensor) -> Hand:
-    log_concentration = leaf(torch.full((STATES, STATES), 5.0).log())
-    of_locs = Gaussian(torch.linspace(-8.0, 8.0, STATES), torch.full((STATES,), 0.1))
-
-    def log_weight(particles: tuple[int, ...]) -> Tensor:
+def _markov_by_hand() -> Hand:
+    def log_weight(particles: tuple[int, ...], leaves: Sequence[Tensor], y: Tensor) -> Tensor:
+        log_concentration, *others = leaves
         concentration = log_concentration.exp()
         rows = dirichlet(concentration)
-        locs, q_locs = of_locs.draw()
-        log_p = _forward(rows.log(), normal(y[..., None] - locs, 0.0)).sum()
+        locs, q_locs = Gaussian(*others).draw()
+        log_p = _forward(rows.log(), normal(y.T[..., None] - locs, 0.0), torch.logsumexp, fold).sum()
         priors = (normal(locs / 10.0, math.log(10.0)) - q_locs).sum()
         constant = STATES * math.lgamma(STATES)
         return log_p + priors + constant - log_dirichlet(rows, concentration).sum()
 
-    return Hand([log_concentration, *of_locs.leaves], bounds(log_weight))
+    of_locs = pair(torch.linspace(-8.0, 8.0, STATES), torch.full((STATES,), 0.1))
+    return Hand([leaf(torch.full((STATES, STATES), 5.0).log()), *of_locs], bounds(log_weight))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .contenders import Hand, Library, Workload
-from .densities import Gaussian, bounds, normal
+from .densities import bounds, gaussians, normal, pair
 
 __all__ = ["eight_schools"]
 
@@ -22,11 +23,11 @@ MU, TAU, THETA = (6.0, 2.0), (2.0, 0.2), (6.0, 4.0)
 
 def eight_schools() -> Workload:
     data = torch.tensor(SIGMA), torch.tensor(Y)
-    return Workload(data, programs, lambda: by_hand(*data))
+    return Workload(data, programs, by_hand)
 
 
 def programs(library: Library) -> tuple[Any, Any]:
-    words, families, numeric = library
+    words, families, numeric = library.words, library.families, library.numeric
     positive = families.constraints.positive
 
     def model(sigma: Any, y: Any) -> None:
@@ -52,15 +53,9 @@ def programs(library: Library) -> tuple[Any, Any]:
     return model, guide
 
 
-def by_hand(sigma: Tensor, y: Tensor) -> Hand:
-    of_mu, of_tau = Gaussian(*MU), Gaussian(*TAU)
-    of_theta = Gaussian([THETA[0]] * SCHOOLS, [THETA[1]] * SCHOOLS)
-    log_sigma = sigma.log()
-
-    def log_weight(particles: tuple[int, ...]) -> Tensor:
-        (mu, q_mu), (log_tau, q_log_tau), (theta, q_theta) = (
-            each.draw(particles) for each in (of_mu, of_tau, of_theta)
-        )
+def by_hand() -> Hand:
+    def log_weight(particles: tuple[int, ...], leaves: Sequence[Tensor], sigma: Tensor, y: Tensor) -> Tensor:
+        (mu, q_mu), (log_tau, q_log_tau), (theta, q_theta) = (each.draw(particles) for each in gaussians(leaves))
         tau = log_tau.exp()
         log_q = q_mu + q_log_tau - log_tau + q_theta.sum(-1)
         log_p = (
@@ -68,8 +63,9 @@ def by_hand(sigma: Tensor, y: Tensor) -> Hand:
             + math.log(2 / (5.0 * math.pi))
             - torch.log1p((tau / 5.0) ** 2)
             + normal((theta - mu[..., None]) / tau[..., None], log_tau[..., None]).sum(-1)
-            + normal((y - theta) / sigma, log_sigma).sum(-1)
+            + normal((y - theta) / sigma, sigma.log()).sum(-1)
         )
         return log_p - log_q
 
-    return Hand([*of_mu.leaves, *of_tau.leaves, *of_theta.leaves], bounds(log_weight, importance=True))
+    leaves = [*pair(*MU), *pair(*TAU), *pair([THETA[0]] * SCHOOLS, [THETA[1]] * SCHOOLS)]
+    return Hand(leaves, bounds(log_weight, importance=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from .contenders import Hand, Library, Workload
-from .densities import Gaussian, bounds, normal
+from .densities import Gaussian, bounds, gaussians, normal, pair
 
 __all__ = ["hierarchical", "logistic"]
 
@@ -23,11 +24,11 @@ def logistic() -> Workload:
     x = torch.randn(ROWS, FEATURES, generator=random)
     logits = x @ (0.3 * torch.randn(FEATURES, generator=random))
     y = torch.bernoulli(logits.sigmoid(), generator=random)
-    return Workload((x, y), _logistic_programs, lambda: _logistic_by_hand(x, y))
+    return Workload((x, y), _logistic_programs, _logistic_by_hand)
 
 
 def _logistic_programs(library: Library) -> tuple[Any, Any]:
-    words, families, numeric = library
+    words, families, numeric = library.words, library.families, library.numeric
 
     def model(x: Any, y: Any) -> None:
         weights = words.sample("weights", families.Normal(0.0, 1.0).expand([FEATURES]).to_event(1))
@@ -42,29 +43,29 @@ def _logistic_programs(library: Library) -> tuple[Any, Any]:
     return model, guide
 
 
-def _logistic_by_hand(x: Tensor, y: Tensor) -> Hand:
-    of_weights = Gaussian(torch.zeros(FEATURES), torch.full((FEATURES,), 0.1))
-
-    def log_weight(particles: tuple[int, ...]) -> Tensor:
-        weights, log_q = of_weights.draw()
+def _logistic_by_hand() -> Hand:
+    def log_weight(particles: tuple[int, ...], leaves: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+        weights, log_q = Gaussian(*leaves).draw()
         return (normal(weights, 0.0) - log_q).sum() - binary_cross_entropy_with_logits(x @ weights, y, reduction="sum")
 
-    def analytic() -> Tensor:
+    def analytic(leaves: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+        of_weights = Gaussian(*leaves)
         weights, _ = of_weights.draw()
         return of_weights.divergence() + binary_cross_entropy_with_logits(x @ weights, y, reduction="sum")
 
-    return Hand(of_weights.leaves, {**bounds(log_weight), "TraceMeanField_ELBO": analytic})
+    leaves = pair(torch.zeros(FEATURES), torch.full((FEATURES,), 0.1))
+    return Hand(leaves, {**bounds(log_weight), "TraceMeanField_ELBO": analytic})
 
 
 def hierarchical() -> Workload:
     random = torch.Generator().manual_seed(0)
     x = torch.randn(EACH, GROUPS, generator=random)
     y = 1.0 + torch.randn(GROUPS, generator=random) + 0.5 * x + 0.3 * torch.randn(EACH, GROUPS, generator=random)
-    return Workload((x, y), _hierarchical_programs, lambda: _hierarchical_by_hand(x, y))
+    return Workload((x, y), _hierarchical_programs, _hierarchical_by_hand)
 
 
 def _hierarchical_programs(library: Library) -> tuple[Any, Any]:
-    words, families, numeric = library
+    words, families, numeric = library.words, library.families, library.numeric
     positive = families.constraints.positive
 
     def groups() -> Any:
@@ -98,15 +99,12 @@ def _hierarchical_programs(library: Library) -> tuple[Any, Any]:
     return model, guide
 
 
-def _hierarchical_by_hand(x: Tensor, y: Tensor) -> Hand:
-    whole = [Gaussian(loc, 0.1) for loc in (1.0, 0.0, 0.5, -1.0)]
-    of_mean, of_log_spread, of_slope, of_log_noise = whole
-    of_level = Gaussian(torch.full((GROUPS,), 1.0), torch.full((GROUPS,), 0.1))
-
+def _hierarchical_by_hand() -> Hand:
     def half_cauchy(value: Tensor) -> Tensor:
         return math.log(2 / math.pi) - torch.log1p(value * value)
 
-    def log_weight(particles: tuple[int, ...]) -> Tensor:
+    def log_weight(particles: tuple[int, ...], leaves: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
+        of_mean, of_log_spread, of_slope, of_log_noise, of_level = gaussians(leaves)
         chosen = torch.randperm(GROUPS)[:MINIBATCH]
         (mean, q_mean), (log_spread, q_log_spread) = of_mean.draw(), of_log_spread.draw()
         (slope, q_slope), (log_noise, q_log_noise) = of_slope.draw(), of_log_noise.draw()
@@ -119,4 +117,5 @@ def _hierarchical_by_hand(x: Tensor, y: Tensor) -> Hand:
         log_q = q_mean + q_slope + q_log_spread - log_spread + q_log_noise - log_noise
         return log_p - log_q + GROUPS / MINIBATCH * (of_each.sum() + normal(residual / noise, log_noise).sum())
 
-    return Hand([leaf for each in (*whole, of_level) for leaf in each.leaves], bounds(log_weight))
+    whole = [leaf for loc in (1.0, 0.0, 0.5, -1.0) for leaf in pair(loc, 0.1)]
+    return Hand([*whole, *pair(torch.full((GROUPS,), 1.0), torch.full((GROUPS,), 0.1))], bounds(log_weight))
