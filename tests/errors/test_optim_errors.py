@@ -46,7 +46,9 @@ def test_a_limit_that_is_not_positive(name: str, limit: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("clip_args", "got"), [({"clip": 1.0}, "'clip'"), (lambda name: {"clip_norm": 1.0}, "function")], ids=str
+    ("clip_args", "got"),
+    [({"clip": 1.0}, "'clip'"), (lambda name: {"clip_norm": 1.0}, "function")],
+    ids=["dictionary", "function"],
 )
 def test_clip_args_that_hold_something_else(clip_args: Any, got: str) -> None:
     where = "Optim: clip_args must be a mapping with clip_norm or clip_value, for all parameters"
