@@ -84,7 +84,7 @@ def test_found_again_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     def compiled_again(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("compiled again")
 
-    monkeypatch.setattr(importlib.import_module("inference.compile"), "_compiled", compiled_again)
+    monkeypatch.setattr(importlib.import_module("inference.compile.machine"), "compiled", compiled_again)
     svi = started(True, seed=8)
     svi.run(3, progress=False)
     assert len(svi.compiled) == 1
