@@ -11,20 +11,21 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import is_, is_not
 from time import perf_counter
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from ppl import ParamStore
 from ppl_dist import validating
 from ppl_dist.tree import flattened, rebuilt
 
 from .baselines import Baselines
-from .compile import Bound, Graph, Kernel, Moved, build, draws_elsewhere, record, redrawn
+from .compile import Bound, Graph, Kernel, Moved, build, draws_elsewhere, layout, record, redrawn
 from .moving import Option, moments, moved, numbers
 from .optim import Update
 from .untraceable import Untraceable, outside
@@ -36,6 +37,8 @@ KEPT = 8
 
 PYTHON_CALL = 2e-5
 """Seconds that a graph costs that is called through Python, beside its work."""
+
+_PLAIN = bool | int | float | str | None
 
 LossOf = Callable[[ParamStore, Baselines, Sequence[Any], Mapping[str, Any]], Tensor]
 
@@ -61,14 +64,15 @@ class CompiledStep:
         shapes: of the tensors among the arguments it is for.
         operations: how many operations were recorded.
         seconds: how long recording and compiling took.
+        plan: the graph, and where its inputs come from.
         calls: how often it was used.
     """
 
     shapes: tuple[tuple[int, ...], ...]
-    operations: int = 0
-    seconds: float = 0.0
+    operations: int
+    seconds: float
+    plan: _Plan = field(repr=False)
     calls: int = 0
-    plan: Any = None
 
 
 class CompiledSteps:
@@ -134,7 +138,8 @@ class CompiledSteps:
             self._inputs |= {option for option in options if option.name == "lr"}
         call = _Call(leaves, structure, self._inputs)
         key = (call.key, _facts(owned), tuple(_fixed(options, self._inputs).items()))
-        if key in self.known:
+        kept = self.known.get(key)
+        if key in self.known and (kept is None or kept.plan.graph.stands):
             self.known.move_to_end(key)
         else:
             self.known[key] = self._compile(owned, call)
@@ -164,7 +169,7 @@ class CompiledSteps:
             self._tell(str(error))
             return None
         shapes = tuple(tuple(each.shape) for each in call.tensors)
-        return CompiledStep(shapes, plan.graph.operations, perf_counter() - start, plan=plan)
+        return CompiledStep(shapes, plan.graph.operations, perf_counter() - start, plan)
 
     def _tell(self, reason: str) -> None:
         if reason not in self.reasons:
@@ -226,7 +231,7 @@ class _Plan:
             params = owned.params.bind(dict(zip(self.names, standing, strict=True)))
             baselines = Baselines(dict(zip(self.sites, state[count + num_slots :], strict=True)))
             args, kwargs = call.rebuilt(data[num_options:])
-            with torch.enable_grad(), validating(False):
+            with torch.enable_grad(), validating(False), _InPlaceOf(leaves, standing):
                 loss = loss_of(params, baselines, args, kwargs)
             self._check(params, baselines, owned)
             before = dict(zip(self.slots, state[count : count + num_slots], strict=True))
@@ -241,9 +246,12 @@ class _Plan:
             averages = [baselines.averages[name].detach() for name in self.sites]
             return Moved([*(x.detach() for x in after), *kept, *averages], [loss.double()], loss.isfinite())
 
-        state = [*leaves, *moments(update, leaves).values(), *owned.baselines.averages.values()]
+        state = _state(owned)
         options = [torch.zeros((), dtype=torch.float64) for _ in self.options]
         self.graph: Graph = record(program, state, [*options, *call.data], as_eager=as_eager)
+        own = set(map(id, leaves))
+        if any(id(each) in own for each in self.graph.lifted):
+            raise Untraceable("the program reads a parameter where torch does not tell. Try ppl.module or ppl.param.")
         self.draws_elsewhere = draws_elsewhere(self.graph)
         self._kernels: dict[int, Kernel] = {}
 
@@ -262,25 +270,42 @@ class _Plan:
             raise Untraceable("a decaying-average baseline changes its shape from step to step.")
 
 
+class _InPlaceOf(TorchFunctionMode):
+    """Operations on a leaf work on the tensor that stands for it, wherever the program has the leaf from.
+
+    A network that was registered with `ppl.module` may be called by its own name, and then reads its own parameters.
+    """
+
+    def __init__(self, leaves: Sequence[Tensor], standing: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.standing = dict(zip(map(id, leaves), standing, strict=True))
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*self._put(args), **self._put(kwargs or {}))
+
+    def _put(self, given: Any) -> Any:
+        if isinstance(given, Tensor):
+            return self.standing.get(id(given), given)
+        if isinstance(given, dict):
+            return {name: self._put(each) for name, each in given.items()}
+        return type(given)(map(self._put, given)) if type(given) in (list, tuple) else given
+
+
 class _Ready:
     """A compiled step bound to the tensors it works on."""
 
     def __init__(
         self, step: CompiledStep, owned: Stepping, args: Sequence[Any], kwargs: Mapping[str, Any], call: _Call
     ) -> None:
-        assert step.plan is not None
         self.step, self.plan, self.owned = step, step.plan, owned
         self.update, self.leaves = _update(owned), list(owned.params.leaves.values())
         averages = {name: owned.baselines.averages[name].clone() for name in self.plan.sites}
         self.baselines = owned.baselines = Baselines(averages)
-        state = [*self.leaves, *moments(self.update, self.leaves).values(), *averages.values()]
-        self.counter, self.options = (
-            torch.zeros((), dtype=torch.int64),
-            torch.zeros(len(self.plan.options), dtype=torch.float64),
-        )
+        state = _state(owned)
+        self.counter = torch.zeros((), dtype=torch.int64)
+        self.options = torch.zeros(len(self.plan.options), dtype=torch.float64)
         self._first_data = 1 + len(state) + len(self.plan.options)
         self._fixed = [self.counter, *state, *self.options.unbind()]
-        self._counted = -1  # where the counter stands
         self._bound: dict[int, Bound] = {}
         self.data: list[Tensor] = []
         self._groups = self.update.optimizer.param_groups
@@ -295,6 +320,9 @@ class _Ready:
                 if new is not old:
                     bound.put(place, new)
         self.data = data
+        # an argument that holds others may hold new ones the next time, so it has to be taken apart again
+        self._plain = all(isinstance(each, Tensor | _PLAIN) for each in (*self.args, *self.kwargs.values()))
+        self._addresses = [each.data_ptr() for each in self.inputs]
         return self
 
     def stands(self, owned: Stepping) -> bool:
@@ -310,11 +338,14 @@ class _Ready:
     def fits(self, owned: Stepping, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         """Whether the step with these arguments is this one."""
         return (
-            self.stands(owned)
+            self._plain
+            and self.stands(owned)
             and len(args) == len(self.args)
             and all(map(is_, args, self.args))
             and kwargs.keys() == self.kwargs.keys()
             and all(map(is_, kwargs.values(), self.kwargs.values()))
+            # `x.data = y` and `net.double()` put other memory, of another layout, behind the same tensor
+            and [each.data_ptr() for each in self.inputs] == self._addresses
             # where nothing at all has changed, the first look is enough, and takes no time
             and (self._groups == self._as_told or self._told == self._recorded())
         )
@@ -358,10 +389,10 @@ class _Ready:
                 taken = self._kernel(size).run(runs, size, rest)
                 done += taken * size
                 if taken < runs:
-                    return self._ended(losses, done)
-        return self._ended(losses, done)
+                    return self._ended(losses)
+        return self._ended(losses)
 
-    def _ended(self, losses: Any, done: int) -> list[float]:
+    def _ended(self, losses: Any) -> list[float]:
         """The finite losses, and the first that is not; a graph of several steps may have taken some before it."""
         found: list[float] = []
         for loss in losses:
@@ -370,7 +401,6 @@ class _Ready:
                 break
         taken = sum(loss - loss == 0 for loss in found)
         self.owned.step += taken
-        self._counted = counter(self.owned.seed, self.owned.step)
         self.step.calls += len(found)
         return found
 
@@ -381,9 +411,7 @@ class _Ready:
         return self._bound[unroll]
 
     def _set_numbers(self) -> None:
-        start = counter(self.owned.seed, self.owned.step)
-        if start != self._counted:  # a run moves the counter on by itself
-            self.counter.fill_(start)
+        self.counter.fill_(counter(self.owned.seed, self.owned.step))
         if self.plan.options:
             now = numbers(self.update)
             self.options.copy_(torch.tensor([now[option] for option in self.plan.options], dtype=torch.float64))
@@ -405,6 +433,12 @@ class _Ready:
 def counter(seed: int, step: int) -> int:
     """Where the draws of a step begin; neighbouring steps have neighbouring counters, seeds lie far apart."""
     return (seed * 0x5851F42D + 0x14057B7F) % 2**31 + step
+
+
+def _state(owned: Stepping) -> list[Tensor]:
+    """All that a step moves."""
+    leaves = list(owned.params.leaves.values())
+    return [*leaves, *moments(_update(owned), leaves).values(), *owned.baselines.averages.values()]
 
 
 def _update(owned: Stepping) -> Update:
@@ -435,4 +469,4 @@ def _fixed(options: Mapping[Option, float], inputs: Container[Any]) -> dict[Opti
 
 
 def _meta(tensor: Tensor) -> Hashable:
-    return tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device, tensor.requires_grad
+    return layout(tensor), tensor.requires_grad

@@ -11,11 +11,12 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
+from ppl import ParamStore, get_param_store
 from ppl_dist import validating
 from ppl_dist.tree import flattened, rebuilt
 from ppl_dist.values import plainly_eager
 
-from .compile import Graph, Kernel, Moved, build, draws, record
+from .compile import Graph, Kernel, Moved, build, draws, layout, record
 from .untraceable import Untraceable, outside
 
 __all__ = ["Compiled", "compile"]
@@ -46,19 +47,27 @@ class Compiled(Generic[P, T]):
         tensors = [each for each in leaves if isinstance(each, Tensor)]
         if torch.is_grad_enabled() and any(each.requires_grad for each in tensors):
             return self.function(*args, **kwargs)
-        key = structure, *map(_fact, leaves)
-        if key not in self.known:
-            self.known[key] = self._recorded(leaves, structure)
+        store = get_param_store()
+        key = structure, *map(_fact, leaves), *_ids(store), torch.get_default_dtype()
+        found = self.known.get(key)
+        if key not in self.known or (found is not None and not found.graph.stands):
+            found = self.known[key] = self._recorded(leaves, structure, store)
             while len(self.known) > KEPT:
                 self.known.popitem(last=False)
         self.known.move_to_end(key)
-        found = self.known[key]
-        return self.function(*args, **kwargs) if found is None else found(tensors)
+        if found is None or (torch.is_grad_enabled() and found.learns):
+            return self.function(*args, **kwargs)
+        result: T = found(tensors)
+        return result
 
-    def _recorded(self, leaves: list[Any], structure: Any) -> _Recorded | None:
+    def _recorded(self, leaves: list[Any], structure: Any, store: ParamStore) -> _Recorded | None:
+        bound = store.bind(store.leaves)
         try:
-            return _Recorded(self.function, leaves, structure)
+            with bound:
+                return _Recorded(self.function, leaves, structure)
         except Untraceable as error:
+            if len(bound) > len(store):  # the call as it is written registers them, and the next one is recorded
+                return None
             name = getattr(self.function, "__name__", type(self.function).__name__)
             warnings.warn(f"compile: {name} cannot be compiled and runs as it is: {error}", stacklevel=outside())
             return None
@@ -76,8 +85,11 @@ class _Recorded:
             for place, tensor in zip(places, data, strict=True):
                 given[place] = tensor
             args, kwargs = rebuilt(given, structure)
+            known = set(get_param_store())
             with validating(False):
                 out, shape = flattened(function(*args, **kwargs))
+            if new := set(get_param_store()) - known:
+                raise Untraceable(f'param "{min(new)}" is registered by the call. Try to register it before.')
             made[:] = [shape, out]
             return Moved([], [each for each in out if isinstance(each, Tensor)])
 
@@ -86,6 +98,7 @@ class _Recorded:
         self.tensors = [isinstance(each, Tensor) for each in made[1]]
         self.kernel: Kernel = build(self.graph)
         self.draws = draws(self.graph)
+        self.learns = any(each.requires_grad for each in self.graph.lifted)
 
     def __call__(self, tensors: Sequence[Tensor]) -> Any:
         start = torch.randint(2**31, ()) if self.draws else torch.zeros((), dtype=torch.int64)
@@ -100,8 +113,8 @@ def compile(function: Callable[P, T]) -> Compiled[P, T]:
     Handlers, distributions and sites run when the graph is recorded, and are gone; value checks are off. What the
     function closes over is read anew at each call, so parameters may move. Draws follow torch's global seed. What
     cannot be recorded is told once, and runs as it is written. Under `torch.func` transformations, and where a
-    gradient is asked for, the function runs as it is written too; a transformed function can itself be compiled:
-    `compile(torch.func.hessian(potential))`.
+    gradient may be asked for, the function runs as it is written too: call it under `torch.no_grad()` if it reads
+    parameters. A transformed function can itself be compiled: `compile(torch.func.hessian(potential))`.
 
     Args:
         function: of tensors, in any nesting of tuples, lists and dictionaries; other arguments are part of the graph.
@@ -114,7 +127,12 @@ def compile(function: Callable[P, T]) -> Compiled[P, T]:
     return Compiled(function)
 
 
+def _ids(store: ParamStore) -> list[Hashable]:
+    """Which parameters there are: another leaf under an old name is another graph."""
+    return [(name, id(leaf)) for name, leaf in store.leaves.items()]
+
+
 def _fact(each: Any) -> Hashable:
     if isinstance(each, Tensor):
-        return tuple(each.shape), each.stride(), each.dtype, each.device
+        return layout(each)
     return (type(each), each) if isinstance(each, Hashable) else id(each)

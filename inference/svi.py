@@ -131,7 +131,7 @@ class SVI:
         self.bound: ELBO = Trace_ELBO() if loss is None else loss
         self.store, self.seed = store, seed
         self._owned: _Owned | None = None
-        self._steps = self._compiling(compile)
+        self._how, self._steps = compile, self._compiling(compile)
 
     # Pure
 
@@ -216,7 +216,7 @@ class SVI:
         interrupted = False
         quiet = not progress or bool(self.estimators)
         if compile is not None and compile != self._how:
-            self._steps = self._compiling(compile)
+            self._how, self._steps = compile, self._compiling(compile)
 
         def take_steps() -> None:
             compiled = len(self.compiled)
@@ -295,8 +295,6 @@ class SVI:
         return losses
 
     def _compiling(self, compile: Compile) -> CompiledSteps | None:
-        self._how = compile
-
         def loss_of(params: ParamStore, baselines: Baselines, args: Any, kwargs: Any) -> Tensor:
             with params:
                 return self.bound.differentiable_loss(self.model, self.guide, *args, baselines=baselines, **kwargs)

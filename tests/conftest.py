@@ -12,4 +12,5 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs are interpreted in this test, and not compiled."""
     from tests.support.compiling import build_interpreted
 
-    monkeypatch.setattr(importlib.import_module("inference.compiled_step"), "build", build_interpreted)
+    for room in ("compiled_step", "compiling"):
+        monkeypatch.setattr(importlib.import_module(f"inference.{room}"), "build", build_interpreted)

@@ -9,11 +9,11 @@ distributions, optimisers and whatever Python they are made of run then, and are
 Randomness is an input too: a counter, which a run moves on by one and on which alone its draws depend.
 
 This room is the only one that touches what torch does not promise to keep. It was tested with the versions in
-`TESTED`. Where something it needs is missing, `build` says so and goes through `torch.compile`, and where that
-fails the operations are run one by one.
+`TESTED`. Where something it needs is missing, `build` says so and goes through `torch.compile`; where that fails
+too, it raises `Untraceable`, and the program runs as it is written.
 """
 
-from .graph import Graph, Moved, Program, record
+from .graph import Graph, Moved, Program, layout, record
 from .lowering import draws, draws_elsewhere, lowered
 from .machine import Bound, Kernel, build
 from .redrawing import redrawn
@@ -28,6 +28,7 @@ __all__ = [
     "build",
     "draws",
     "draws_elsewhere",
+    "layout",
     "lowered",
     "record",
     "redrawn",

@@ -7,7 +7,7 @@ import logging
 import random
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -21,13 +21,13 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from ..untraceable import Untraceable, explained
 
-__all__ = ["Graph", "Moved", "Program", "quiet", "record"]
+__all__ = ["Graph", "Moved", "Program", "layout", "quiet", "record"]
 
 Program = Callable[[list[Tensor], list[Tensor]], "Moved"]
 
 _aten = torch.ops.aten
-_RECORDING = threading.RLock()  # torch has one flag per process that says "a graph is being recorded"
-_aten = torch.ops.aten
+# torch has one flag per process that says "a graph is being recorded", and Python one list of warnings to show
+_ALONE = threading.RLock()
 
 
 class Moved(NamedTuple):
@@ -56,6 +56,8 @@ class Graph:
         written: places among `lifted` that it writes to.
         guarded: whether the last output says that the run may leave its mark.
         as_eager: whether it draws with torch's own random operations.
+        mode: what makes stand-ins.
+        layouts: of the lifted tensors, when they were recorded.
     """
 
     module: fx.GraphModule
@@ -66,6 +68,12 @@ class Graph:
     guarded: bool
     as_eager: bool
     mode: Any
+    layouts: list[Hashable]
+
+    @property
+    def stands(self) -> bool:
+        """Whether the tensors that the program closed over are laid out as they were when it was recorded."""
+        return [layout(each) for each in self.lifted] == self.layouts
 
     @property
     def num_out(self) -> int:
@@ -81,10 +89,16 @@ class Graph:
     def key(self, steps: int) -> str:
         """A digest of all that the machine code depends on."""
         facts = [torch.__version__, torch.backends.cpu.get_cpu_capability(), _version(), steps, self.as_eager]
+        facts += [torch.get_default_dtype(), torch.get_num_threads()]
         facts += [self.guarded, self.num_state, sorted(self.written), self.module.code]
-        facts += [(*x.shape, *x.stride(), x.dtype, x.device) for x in [*self.inputs, *self.lifted]]
+        facts += [layout(each) for each in [*self.inputs, *self.lifted]]
         facts += [(name, value.item(), value.dtype) for name, value in _numbers(self.module).items()]
         return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def layout(tensor: Tensor) -> Hashable:
+    """What machine code takes for granted of an input."""
+    return tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device
 
 
 @cache
@@ -122,13 +136,14 @@ def record(program: Program, state: Sequence[Tensor], data: Sequence[Tensor], *,
         guarded = moved.sound is not None
         return [*moved.state, *moved.out, *([moved.sound] if moved.sound is not None else [])]
 
-    with _RECORDING, quiet(), _others_draws_seen(), explained(), mode, _flagged(), torch.random.fork_rng(devices=[]):
+    with quiet(), _others_draws_seen(), explained(), mode, _flagged(), torch.random.fork_rng(devices=[]):
         module = make_fx(flat, decomposition_table=_WRITES_SAID, tracing_mode="real")(*inputs)
     for node in [each for each in reversed(module.graph.nodes) if getattr(each.target, "namespace", "") == "profiler"]:
         module.graph.erase_node(node)
     module.graph.eliminate_dead_code()
     lifted, written = _lift(module)
-    return Graph(module, inputs, count, lifted, written, guarded, as_eager, mode)
+    layouts = [layout(each) for each in lifted]
+    return Graph(module, inputs, count, lifted, written, guarded, as_eager, mode, layouts)
 
 
 class _PutBack(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -165,27 +180,37 @@ def _flagged() -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """What torch logs and warns inside about things that are dealt with is not shown."""
+    """What torch logs and warns inside about things that are dealt with is not shown; one thread at a time."""
     logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    with _ALONE, warnings.catch_warnings():
+        level = logger.level
+        logger.setLevel(logging.CRITICAL)
+        warnings.simplefilter("ignore")
+        try:
             yield
-    finally:
-        logger.setLevel(level)
+        finally:
+            logger.setLevel(level)
 
 
 @contextmanager
 def _others_draws_seen() -> Iterator[None]:
-    """Raise if numpy or Python drew random numbers inside: a graph would draw the same ones for ever."""
-    before = random.getstate(), np.random.get_state(legacy=False)
-    yield
-    if random.getstate() != before[0]:
-        raise Untraceable("the program draws from Python's `random`, which a graph cannot do. Try torch.rand.")
-    if repr(np.random.get_state(legacy=False)) != repr(before[1]):
-        raise Untraceable("the program draws from `numpy.random`, which a graph cannot do. Try torch.rand.")
+    """Put back what numpy and Python drew inside, and raise if they did: a graph would draw the same for ever."""
+    python, of_numpy = random.getstate(), np.random.get_state()
+    try:
+        yield
+        drawn = [name for name, same in _same_states(python, of_numpy) if not same]
+    finally:
+        random.setstate(python)
+        np.random.set_state(of_numpy)
+    if drawn:
+        raise Untraceable(f"the program draws from {drawn[0]}, which a graph cannot do. Try torch.rand.")
+
+
+def _same_states(python: Any, of_numpy: Any) -> list[tuple[str, bool]]:
+    """Whether the generators of Python and numpy stand where they stood."""
+    now = np.random.get_state()
+    same = all(np.array_equal(a, b) for a, b in zip(now, of_numpy, strict=True))
+    return [("Python's `random`", random.getstate() == python), ("`numpy.random`", same)]
 
 
 def _lift(module: fx.GraphModule) -> tuple[list[Tensor], frozenset[int]]:
@@ -197,7 +222,10 @@ def _lift(module: fx.GraphModule) -> tuple[list[Tensor], frozenset[int]]:
     for node in [node for node in graph.nodes if node.op == "get_attr"]:
         tensor = getattr(module, node.target)
         if not isinstance(tensor, Tensor):
-            raise Untraceable("the program draws from a generator of its own. Try SVI(..., seed=0) in its place.")
+            raise Untraceable(
+                "the program draws from a generator of its own. "
+                "Try SVI(..., seed=0) or torch.manual_seed(0) in its place."
+            )
         if _is_number(node, tensor):
             continue
         if id(tensor) not in places:

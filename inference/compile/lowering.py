@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -50,11 +51,15 @@ class Lowering(fx.Interpreter):
 
     def uniform(self, shape: Sequence[int], dtype: torch.dtype, device: Any) -> Tensor:
         """Numbers in [0, 1)."""
-        low = self._random(shape, "rand", device)
+        drawn = self._random(shape, "rand", device)
+        if dtype == torch.float32:
+            return drawn
+        # as many digits as the dtype holds near 1, since rounding to fewer would give 1; in double, more from another
+        scale = 2.0 ** min(24, round(1 - math.log2(torch.finfo(dtype).eps)))
+        first = (drawn * scale).floor() / scale
         if dtype != torch.float64:
-            return low.to(dtype)
-        # 24 bits of one draw, and 24 more from another below them
-        return (self._random(shape, "rand", device).double() * 2**24).floor() * 2**-24 + low.double() * 2**-24
+            return first.to(dtype)
+        return first.double() + self._random(shape, "rand", device).double() / scale
 
     def normal(self, shape: Sequence[int], dtype: torch.dtype, device: Any) -> Tensor:
         """Standard normal numbers."""

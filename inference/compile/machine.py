@@ -13,7 +13,7 @@ from weakref import finalize
 import torch
 from torch import Tensor, fx
 
-from ..untraceable import outside
+from ..untraceable import Untraceable, outside
 from .graph import Graph, quiet
 from .lowering import lowered
 from .native import array, directory, drop, handles, loop, raise_if, tensors
@@ -108,31 +108,29 @@ def build(graph: Graph, steps: int = 1) -> Kernel:
 
 
 def _by_python(graph: Graph, steps: int) -> Kernel:
-    """A kernel that is called as a Python function: on other devices, and where the other way is closed."""
+    """A kernel that is called as a Python function: on other devices, and where the other way is closed.
+
+    Raises:
+        Untraceable: this way is closed too.
+    """
     with quiet():
         module, inputs = lowered(graph, steps)
         try:
             return Kernel(compiled(module, inputs, graph, cpp_wrapper=False), None, graph.num_out)
         except Exception:
-            return Kernel(_by_dynamo(module), None, graph.num_out)
+            return Kernel(_by_dynamo(module, inputs), None, graph.num_out)
 
 
-def _by_dynamo(module: fx.GraphModule) -> Callable[[list[Tensor]], Sequence[Tensor]]:
-    """`torch.compile` of the operations, or, where that fails too, the operations one by one."""
+def _by_dynamo(module: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[[list[Tensor]], Sequence[Tensor]]:
+    """`torch.compile` of the operations, compiled here and now."""
     chosen = torch.compile(module)
-
-    def call(given: list[Tensor]) -> Sequence[Tensor]:
-        nonlocal chosen
-        try:
-            found: Sequence[Tensor] = chosen(*given)
-        except Exception:
-            if chosen is module:
-                raise
-            chosen = module
-            found = module(*given)
-        return found
-
-    return call
+    blank = [torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device).zero_() for x in inputs]
+    try:
+        with torch.no_grad():
+            chosen(*blank)
+    except Exception as error:
+        raise Untraceable(f"nothing here compiles it ({type(error).__name__}). Try to install g++.") from error
+    return lambda given: chosen(*given)
 
 
 def compiled(module: fx.GraphModule, inputs: list[Tensor], graph: Graph, *, cpp_wrapper: bool) -> Any:

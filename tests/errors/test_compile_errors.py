@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,10 @@ def _own_store() -> Iterator[None]:
 
 def guide() -> None:
     sample("z", dist.Normal(param("loc", 0.3), 0.7))
+
+
+def gaussian() -> None:
+    observe("y", dist.Normal(sample("z", dist.Normal(0.0, 1.0)), 0.5), 0.4)
 
 
 def branching() -> None:
@@ -125,8 +131,7 @@ def test_draws_of_numpy() -> None:
 
 
 def test_an_optimiser_that_reads_its_state() -> None:
-    svi = SVI(branching, guide, optim.Adafactor(lr=0.05), store=ParamStore(), seed=1, compile=True)
-    svi.model = lambda: observe("y", dist.Normal(sample("z", dist.Normal(0.0, 1.0)), 0.5), 0.4)
+    svi = SVI(gaussian, guide, optim.Adafactor(lr=0.05), store=ParamStore(), seed=1, compile=True)
     with pytest.warns(UserWarning, match=r"the optimiser Adafactor looks at .*Try optim\.Adam\."):
         losses = [svi.step() for _ in range(3)]
     assert all(np.isfinite(losses))
@@ -142,7 +147,7 @@ def test_a_generator_of_the_program() -> None:
     with pytest.warns(UserWarning, match="draws from a generator of its own") as caught:
         steps(model, "eager draws")
     assert len(caught) == 1
-    assert "Try SVI(..., seed=0) in its place." in str(caught[0].message)
+    assert "Try SVI(..., seed=0) or torch.manual_seed(0) in its place." in str(caught[0].message)
 
 
 # A loss that is not finite
@@ -200,3 +205,24 @@ def test_too_many_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
         for size in range(1, 9):
             svi.step(torch.ones(size))
     assert len(caught) == 1
+
+
+def test_nothing_that_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Inductor and without `torch.compile` the run is the eager one, and says what to install."""
+
+    def missing(*args: Any, **kwargs: Any) -> Any:
+        raise ImportError("no such part of torch")
+
+    rooms = [importlib.import_module(f"inference.{name}") for name in ("compile", "compile.machine", "compiled_step")]
+    monkeypatch.setattr(rooms[1], "compiled", missing)
+    monkeypatch.setattr(rooms[1].torch, "compile", lambda module: missing)
+    monkeypatch.setattr(rooms[1], "directory", lambda: Path("/nowhere"))
+    monkeypatch.setattr(rooms[2], "build", rooms[0].build)
+    with pytest.warns(UserWarning) as caught:
+        losses, svi = steps(gaussian, True)
+    said = [str(each.message) for each in caught]
+    assert said[0] == "compile: slower than it could be, because of ImportError: no such part of torch"
+    assert said[1].endswith("nothing here compiles it (ImportError). Try to install g++.")
+    assert len(said) == 2
+    assert svi.compiled == []
+    assert losses == steps(gaussian, False)[0]

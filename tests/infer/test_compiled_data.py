@@ -48,6 +48,69 @@ def test_subsampled_plates() -> None:
     assert_as_eager(fixed(model), steps=6)
 
 
+def test_a_batch_that_is_filled_anew() -> None:
+    """The same dictionary, with other tensors in it at each step."""
+
+    def refilled(model: Program, guide: Program, compile: Any) -> list[float]:
+        batch: dict[str, Tensor] = {}
+        svi = SVI(model, guide, optim.Adam(lr=0.05), store=ParamStore(), seed=3, compile=compile)
+        losses = []
+        for step in range(5):
+            batch["y"] = DATA + step
+            losses.append(svi.step(batch))
+        return losses
+
+    def model(batch: dict[str, Tensor]) -> None:
+        mean(batch["y"])
+
+    assert refilled(model, guide, "eager draws") == pytest.approx(refilled(model, guide, False), rel=1e-5)
+
+
+def test_a_network_by_its_own_name() -> None:
+    """Registered with `ppl.module`, and then called as it is: as scripts of Pyro do."""
+
+    def pair() -> tuple[Program, Program]:
+        net = nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1))
+
+        def net_guide(y: Tensor) -> None:
+            ppl.module("net", net)
+            sample("z", dist.Normal(net(torch.ones(1)).sum(), 1.0))
+
+        return mean, net_guide
+
+    assert_as_eager(pair, arguments=lambda step: (DATA,))
+
+
+@pytest.mark.parametrize("where", ["argument", "closed over", "parameter"])
+def test_other_memory_behind_a_tensor(where: str) -> None:
+    """`x.data = y` and `net.double()` leave the object as it is, and put memory of another layout behind it."""
+
+    def losses(compile: Any) -> list[float]:
+        torch.manual_seed(0)
+        y, net = DATA.clone(), nn.Linear(1, 1)
+
+        def model(given: Tensor) -> None:
+            z = sample("z", dist.Normal(0.0, 1.0))
+            data = y if where == "closed over" else given
+            with plate("rows", len(data)):
+                observe("y", dist.Normal(z.to(data.dtype), 0.5), data)
+
+        def net_guide(given: Tensor) -> None:
+            ppl.module("net", net)
+            at = net(torch.ones(1, dtype=net.weight.dtype)).sum()
+            sample("z", dist.Normal(at, 1.0))
+
+        svi = SVI(model, net_guide, optim.SGD(lr=0.05), store=ParamStore(), seed=3, compile=compile)
+        found = [svi.step(y) for _ in range(3)]
+        if where == "parameter":
+            net.double()
+        else:
+            y.data = torch.linspace(-1.0, 1.0, 3, dtype=torch.float64)
+        return found + [svi.step(y) for _ in range(3)]
+
+    assert losses("eager draws") == pytest.approx(losses(False), rel=1e-5)
+
+
 def test_two_sizes_of_minibatch() -> None:
     """Each has a graph, and coming back to one does not compile again."""
 
