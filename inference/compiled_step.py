@@ -9,28 +9,25 @@ from __future__ import annotations
 import ctypes
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import is_, is_not
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
-from ppl import ParamStore
-from ppl_dist import validating
-from ppl_dist.tree import flattened, rebuilt
+from ppl_dist.tree import flattened
 
 from .baselines import Baselines
-from .compile import Bound, Graph, Kernel, Moved, build, draws_elsewhere, layout, record, redrawn
-from .moving import Option, moments, moved, numbers
-from .optim import Update
+from .compile import Bound, redrawn
+from .moving import Option, numbers
+from .recorded_step import Call, LossOf, Plan, Stepping, facts_of, fixed, state_of, update_of
 from .untraceable import Untraceable, outside
 
-__all__ = ["CompiledStep", "CompiledSteps", "Stepping"]
+__all__ = ["CompiledStep", "CompiledSteps"]
 
 KEPT = 8
 """How many graphs one SVI keeps; the one that was not used for longest goes first."""
@@ -39,21 +36,6 @@ PYTHON_CALL = 2e-5
 """Seconds that a graph costs that is called through Python, beside its work."""
 
 _PLAIN = bool | int | float | str | None
-
-LossOf = Callable[[ParamStore, Baselines, Sequence[Any], Mapping[str, Any]], Tensor]
-
-
-class Stepping(Protocol):
-    """State that a step moves."""
-
-    params: ParamStore
-    seed: int
-    step: int
-    baselines: Baselines
-    optimizer: Update | None
-
-    def generator(self) -> torch.Generator:
-        """The generator of the next step."""
 
 
 @dataclass
@@ -71,7 +53,7 @@ class CompiledStep:
     shapes: tuple[tuple[int, ...], ...]
     operations: int
     seconds: float
-    plan: _Plan = field(repr=False)
+    plan: Plan = field(repr=False)
     calls: int = 0
 
 
@@ -132,12 +114,12 @@ class CompiledSteps:
 
     def _find(self, owned: Stepping, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Ready | None:
         leaves, structure = flattened((tuple(args), dict(kwargs)))
-        options = numbers(_update(owned))
+        options = numbers(update_of(owned))
         self._note({**options, **{place: each for place, each in enumerate(leaves) if type(each) is float}})
-        if _update(owned).scheduler is not None:
+        if update_of(owned).scheduler is not None:
             self._inputs |= {option for option in options if option.name == "lr"}
-        call = _Call(leaves, structure, self._inputs)
-        key = (call.key, _facts(owned), tuple(_fixed(options, self._inputs).items()))
+        call = Call(leaves, structure, self._inputs)
+        key = (call.key, facts_of(owned), tuple(fixed(options, self._inputs).items()))
         kept = self.known.get(key)
         if key in self.known and (kept is None or kept.plan.graph.stands):
             self.known.move_to_end(key)
@@ -157,13 +139,13 @@ class CompiledSteps:
         self._inputs |= {name for name, value in now.items() if self._seen.get(name, value) != value}
         self._seen = now
 
-    def _compile(self, owned: Stepping, call: _Call) -> CompiledStep | None:
+    def _compile(self, owned: Stepping, call: Call) -> CompiledStep | None:
         start = perf_counter()
         self._compilations += 1
         try:
             if self._compilations > 4 * KEPT:
                 raise Untraceable("the arguments have had more shapes than graphs are kept for.")
-            plan = _Plan(owned, call, self._inputs, self._loss_of, as_eager=self._as_eager)
+            plan = Plan(owned, call, self._inputs, self._loss_of, as_eager=self._as_eager)
             plan.kernel(1)
         except Untraceable as error:
             self._tell(str(error))
@@ -177,131 +159,17 @@ class CompiledSteps:
             warnings.warn(f"SVI: this step cannot be compiled and runs eagerly: {reason}", stacklevel=outside())
 
 
-class _Call:
-    """The arguments of a step, taken apart: tensors and changing numbers are inputs, the rest is part of the graph."""
-
-    def __init__(self, leaves: list[Any], structure: Any, inputs: set[Any]) -> None:
-        self.leaves, self.structure = leaves, structure
-        self.places = [place for place, each in enumerate(leaves) if isinstance(each, Tensor)]
-        self.numbers = [place for place, each in enumerate(leaves) if type(each) is float and place in inputs]
-        self.key = structure, *(self._fact(place, each) for place, each in enumerate(leaves))
-
-    @property
-    def tensors(self) -> list[Tensor]:
-        return [self.leaves[place] for place in self.places]
-
-    @property
-    def data(self) -> list[Tensor]:
-        """The inputs: tensors, then numbers."""
-        return [*self.tensors, *(torch.tensor(self.leaves[place]) for place in self.numbers)]
-
-    def rebuilt(self, data: Sequence[Tensor]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """Positional and keyword arguments with other tensors in place of `data`."""
-        leaves = list(self.leaves)
-        for place, each in zip((*self.places, *self.numbers), data, strict=True):
-            leaves[place] = each
-        args, kwargs = rebuilt(leaves, self.structure)
-        return args, kwargs
-
-    def _fact(self, place: int, each: Any) -> Hashable:
-        if isinstance(each, Tensor):
-            return _meta(each)
-        if place in self.numbers:
-            return float
-        return (type(each), each) if isinstance(each, Hashable) else id(each)
-
-
-class _Plan:
-    """How the state of an SVI is laid out as a list of tensors, the graph of its step, and the kernels."""
-
-    def __init__(self, owned: Stepping, call: _Call, inputs: set[Any], loss_of: LossOf, *, as_eager: bool) -> None:
-        update = _update(owned)
-        self.names = list(owned.params)
-        leaves = list(owned.params.leaves.values())
-        self.slots = list(moments(update, leaves))
-        self.sites = list(owned.baselines.averages)
-        self.options = [option for option in numbers(update) if option in inputs]
-        count, num_slots, num_options = len(leaves), len(self.slots), len(self.options)
-
-        def program(state: list[Tensor], data: list[Tensor]) -> Moved:
-            standing = [
-                tensor.detach().requires_grad_(leaf.requires_grad)
-                for tensor, leaf in zip(state[:count], leaves, strict=True)
-            ]
-            params = owned.params.bind(dict(zip(self.names, standing, strict=True)))
-            baselines = Baselines(dict(zip(self.sites, state[count + num_slots :], strict=True)))
-            args, kwargs = call.rebuilt(data[num_options:])
-            with torch.enable_grad(), validating(False), _InPlaceOf(leaves, standing):
-                loss = loss_of(params, baselines, args, kwargs)
-            self._check(params, baselines, owned)
-            before = dict(zip(self.slots, state[count : count + num_slots], strict=True))
-            after, kept = standing, list(before.values())
-            if loss.requires_grad:
-                learned = [each for each in standing if each.requires_grad]
-                found = iter(torch.autograd.grad(loss, learned, allow_unused=True))
-                gradients = [next(found) if each.requires_grad else None for each in standing]
-                chosen = dict(zip(self.options, data[:num_options], strict=True))
-                after, kept = moved(update, leaves, standing, gradients, before, chosen)
-            loss = loss.detach()
-            averages = [baselines.averages[name].detach() for name in self.sites]
-            return Moved([*(x.detach() for x in after), *kept, *averages], [loss.double()], loss.isfinite())
-
-        state = _state(owned)
-        options = [torch.zeros((), dtype=torch.float64) for _ in self.options]
-        self.graph: Graph = record(program, state, [*options, *call.data], as_eager=as_eager)
-        own = set(map(id, leaves))
-        if any(id(each) in own for each in self.graph.lifted):
-            raise Untraceable("the program reads a parameter where torch does not tell. Try ppl.module or ppl.param.")
-        self.draws_elsewhere = draws_elsewhere(self.graph)
-        self._kernels: dict[int, Kernel] = {}
-
-    def kernel(self, unroll: int) -> Kernel:
-        """The machine code of `unroll` steps after each other."""
-        if unroll not in self._kernels:
-            self._kernels[unroll] = build(self.graph, unroll)
-        return self._kernels[unroll]
-
-    def _check(self, params: ParamStore, baselines: Baselines, owned: Stepping) -> None:
-        if len(params) != len(self.names):
-            new = next(name for name in params if name not in self.names)
-            raise Untraceable(f'param "{new}" is not registered by every step. Try to register it in all of them.')
-        now = {name: value.shape for name, value in baselines.averages.items()}
-        if now != {name: value.shape for name, value in owned.baselines.averages.items()}:
-            raise Untraceable("a decaying-average baseline changes its shape from step to step.")
-
-
-class _InPlaceOf(TorchFunctionMode):
-    """Operations on a leaf work on the tensor that stands for it, wherever the program has the leaf from.
-
-    A network that was registered with `ppl.module` may be called by its own name, and then reads its own parameters.
-    """
-
-    def __init__(self, leaves: Sequence[Tensor], standing: Sequence[Tensor]) -> None:
-        super().__init__()
-        self.standing = dict(zip(map(id, leaves), standing, strict=True))
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return func(*self._put(args), **self._put(kwargs or {}))
-
-    def _put(self, given: Any) -> Any:
-        if isinstance(given, Tensor):
-            return self.standing.get(id(given), given)
-        if isinstance(given, dict):
-            return {name: self._put(each) for name, each in given.items()}
-        return type(given)(map(self._put, given)) if type(given) in (list, tuple) else given
-
-
 class _Ready:
     """A compiled step bound to the tensors it works on."""
 
     def __init__(
-        self, step: CompiledStep, owned: Stepping, args: Sequence[Any], kwargs: Mapping[str, Any], call: _Call
+        self, step: CompiledStep, owned: Stepping, args: Sequence[Any], kwargs: Mapping[str, Any], call: Call
     ) -> None:
         self.step, self.plan, self.owned = step, step.plan, owned
-        self.update, self.leaves = _update(owned), list(owned.params.leaves.values())
+        self.update, self.leaves = update_of(owned), list(owned.params.leaves.values())
         averages = {name: owned.baselines.averages[name].clone() for name in self.plan.sites}
         self.baselines = owned.baselines = Baselines(averages)
-        state = _state(owned)
+        state = state_of(owned)
         self.counter = torch.zeros((), dtype=torch.int64)
         self.options = torch.zeros(len(self.plan.options), dtype=torch.float64)
         self._first_data = 1 + len(state) + len(self.plan.options)
@@ -312,7 +180,7 @@ class _Ready:
         self._as_told, self._told = [dict(group) for group in self._groups], self._recorded()
         self.with_arguments(args, kwargs, call)
 
-    def with_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any], call: _Call) -> _Ready:
+    def with_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any], call: Call) -> _Ready:
         """The same on other arguments of the same shapes."""
         self.args, self.kwargs, data = tuple(args), dict(kwargs), call.data
         for bound in self._bound.values():
@@ -352,7 +220,7 @@ class _Ready:
 
     def _recorded(self) -> dict[Option, float]:
         """The numbers of the optimiser that are part of the graph."""
-        return _fixed(numbers(self.update), self.plan.options)
+        return fixed(numbers(self.update), self.plan.options)
 
     def run(self, times: int, unroll: int) -> list[float]:
         """Take steps until all are done or a loss is not finite."""
@@ -433,40 +301,3 @@ class _Ready:
 def counter(seed: int, step: int) -> int:
     """Where the draws of a step begin; neighbouring steps have neighbouring counters, seeds lie far apart."""
     return (seed * 0x5851F42D + 0x14057B7F) % 2**31 + step
-
-
-def _state(owned: Stepping) -> list[Tensor]:
-    """All that a step moves."""
-    leaves = list(owned.params.leaves.values())
-    return [*leaves, *moments(_update(owned), leaves).values(), *owned.baselines.averages.values()]
-
-
-def _update(owned: Stepping) -> Update:
-    assert owned.optimizer is not None
-    return owned.optimizer
-
-
-def _facts(owned: Stepping) -> Hashable:
-    """What a graph knows of the state it moves."""
-    leaves = owned.params.leaves
-    return (
-        tuple((name, _meta(leaf), owned.params.constraint(name)) for name, leaf in leaves.items()),
-        tuple((slot, _meta(value)) for slot, value in moments(_update(owned), list(leaves.values())).items()),
-        tuple((name, _meta(value)) for name, value in owned.baselines.averages.items()),
-    )
-
-
-def _fixed(options: Mapping[Option, float], inputs: Container[Any]) -> dict[Option, float]:
-    """What a graph knows of an optimiser's numbers: of those that are inputs, no more than whether they are zero.
-
-    No graph depends on whether a learning rate is.
-    """
-    return {
-        option: value != 0 if option in inputs else value
-        for option, value in options.items()
-        if option.name != "lr" or option not in inputs
-    }
-
-
-def _meta(tensor: Tensor) -> Hashable:
-    return layout(tensor), tensor.requires_grad

@@ -12,5 +12,5 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs are interpreted in this test, and not compiled."""
     from tests.support.compiling import build_interpreted
 
-    for room in ("compiled_step", "compiling"):
+    for room in ("recorded_step", "compiling"):
         monkeypatch.setattr(importlib.import_module(f"inference.{room}"), "build", build_interpreted)

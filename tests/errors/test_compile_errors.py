@@ -213,7 +213,7 @@ def test_nothing_that_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*args: Any, **kwargs: Any) -> Any:
         raise ImportError("no such part of torch")
 
-    rooms = [importlib.import_module(f"inference.{name}") for name in ("compile", "compile.machine", "compiled_step")]
+    rooms = [importlib.import_module(f"inference.{name}") for name in ("compile", "compile.machine", "recorded_step")]
     monkeypatch.setattr(rooms[1], "compiled", missing)
     monkeypatch.setattr(rooms[1].torch, "compile", lambda module: missing)
     monkeypatch.setattr(rooms[1], "directory", lambda: Path("/nowhere"))
