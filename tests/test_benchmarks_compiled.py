@@ -26,6 +26,8 @@ def _no_peers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+# of the part of torch that `torch.compile` imports for the step by hand
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("name", MODULES)
 def test_benchmark_runs_without_peers(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """On eight schools alone."""

@@ -15,7 +15,6 @@ from ppl import ParamStore, factor, observe, param, plate, sample
 from tests.support.compiling import assert_as_eager
 
 # torch's own, on the way to its compiler
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
 
 POSITIVE = dist.constraints.positive
 EFFECTS = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
