@@ -190,7 +190,7 @@ class _Ready:
         self.data = data
         # an argument that holds others may hold new ones the next time, so it has to be taken apart again
         self._plain = all(isinstance(each, Tensor | _PLAIN) for each in (*self.args, *self.kwargs.values()))
-        self._addresses = [each.data_ptr() for each in self.inputs]
+        self._kernel(1).moved()
         return self
 
     def stands(self, owned: Stepping) -> bool:
@@ -213,7 +213,7 @@ class _Ready:
             and kwargs.keys() == self.kwargs.keys()
             and all(map(is_, kwargs.values(), self.kwargs.values()))
             # `x.data = y` and `net.double()` put other memory, of another layout, behind the same tensor
-            and [each.data_ptr() for each in self.inputs] == self._addresses
+            and not self._kernel(1).moved()
             # where nothing at all has changed, the first look is enough, and takes no time
             and (self._groups == self._as_told or self._told == self._recorded())
         )
@@ -262,13 +262,11 @@ class _Ready:
 
     def _ended(self, losses: Any) -> list[float]:
         """The finite losses, and the first that is not; a graph of several steps may have taken some before it."""
-        found: list[float] = []
-        for loss in losses:
-            found.append(loss)
-            if loss - loss != 0:
-                break
-        taken = sum(loss - loss == 0 for loss in found)
-        self.owned.step += taken
+        found: list[float] = losses[:]
+        bad = next((place for place, loss in enumerate(found) if loss - loss != 0), None)
+        if bad is not None:
+            del found[bad + 1 :]
+        self.owned.step += len(found) - (bad is not None)
         self.step.calls += len(found)
         return found
 

@@ -16,7 +16,7 @@ from torch import Tensor, fx
 from ..untraceable import Untraceable, outside
 from .graph import Graph, quiet
 from .lowering import lowered
-from .native import array, directory, drop, handles, loop, raise_if, tensors
+from .native import Call, array, directory, drop, handles, loop, raise_if, tensors
 
 __all__ = ["Bound", "Kernel", "build", "compiled"]
 
@@ -34,12 +34,12 @@ class Kernel:
         self._call, self.entry, self.num_out = call, entry, num_out
 
     def __call__(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        with torch.no_grad():
-            if self._call is not None:
+        if self._call is not None:
+            with torch.no_grad():
                 return self._call(list(inputs))
-            fresh, outputs = array(handles(inputs)), array([None] * self.num_out)
-            raise_if(loop().once(self.entry, fresh, outputs))
-            return tensors(outputs)
+        fresh, outputs = array(handles(inputs)), array([None] * self.num_out)
+        raise_if(loop().once(self.entry, fresh, outputs))
+        return tensors(outputs)
 
     def bound(self, inputs: Sequence[Tensor]) -> Bound:
         """The kernel with inputs that stay the same objects from run to run."""
@@ -52,16 +52,28 @@ class Bound:
     def __init__(self, kernel: Kernel, inputs: list[Tensor]) -> None:
         self.kernel, self.inputs = kernel, inputs
         self._handles = array(handles(inputs) if kernel.entry else [])
-        count = len(self._handles)
-        self._rest = count, array([None] * count), array([None] * kernel.num_out), kernel.num_out
+        count, num_out = len(self._handles), kernel.num_out
+        arrays = self._handles, array([None] * count), array([None] * num_out), array([None] * count)
+        self._call = Call(kernel.entry, *arrays, count, num_out)
+        self._reference = ctypes.byref(self._call)
+        self._loop = loop() if kernel.entry else None
+        self._addresses: list[int] = []
+        self.moved()
         finalize(self, drop, self._handles)
 
     def put(self, place: int, tensor: Tensor) -> None:
         """Replace an input."""
         self.inputs[place] = tensor
-        if self.kernel.entry:
+        if self._loop is not None:
             old, (self._handles[place],) = self._handles[place], handles([tensor])
             drop([old])
+
+    def moved(self) -> bool:
+        """Whether other memory than at the last look is behind an input."""
+        if self._loop is not None:
+            return bool(self._loop.look(self._reference))
+        before, self._addresses = self._addresses, [each.data_ptr() for each in self.inputs]
+        return before != self._addresses
 
     def run(self, times: int, each: int, losses: Any) -> int:
         """Run `times` times; each run writes its first output, `each` doubles, behind each other to `losses`.
@@ -74,9 +86,8 @@ class Bound:
         Returns:
             How many runs gave finite numbers only.
         """
-        if self.kernel.entry:
-            with torch.no_grad():
-                done: int = loop().repeat(self.kernel.entry, self._handles, *self._rest, times, each, losses)
+        if self._loop is not None:
+            done: int = self._loop.repeat(self._reference, times, each, losses)
             raise_if(done)
             return done
         for number in range(times):
@@ -142,6 +153,7 @@ def compiled(module: fx.GraphModule, inputs: list[Tensor], graph: Graph, *, cpp_
     from torch._inductor.virtualized import V
 
     options = {"cpp_wrapper": cpp_wrapper, "size_asserts": False, "fallback_random": graph.as_eager}
+    options["aot_inductor.allow_stack_allocation"] = cpp_wrapper  # of small intermediates: malloc took half of a step
     options["triton.cudagraphs"] = any(each.device.type == "cuda" for each in inputs)
     fixed = [0, *range(1, graph.num_state + 1), *range(len(graph.inputs) + 1, len(inputs))]
     with quiet(), torch.no_grad(), config.patch(options), V.set_fake_mode(graph.mode):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["array", "directory", "drop", "handles", "loop", "raise_if", "tensors"]
+__all__ = ["Call", "array", "directory", "drop", "handles", "loop", "raise_if", "tensors"]
 
 
 def directory() -> Path:
@@ -40,34 +40,74 @@ using Entry = void (*)(Handle*, Handle*);
 static int32_t (*share)(Handle, Handle*);
 static int32_t (*drop)(Handle);
 static int32_t (*data)(Handle, void**);
+static bool (*with_grad)();
+static void (*set_grad)(bool);
 static thread_local std::string message;
+struct Call {
+  Entry entry;
+  Handle *inputs, *fresh, *outputs;
+  void** addresses;
+  int64_t count, num_out;
+};
 extern "C" {
-void connect(void* a, void* b, void* c) {
+void connect(void* a, void* b, void* c, void* d, void* e) {
   share = (decltype(share))a, drop = (decltype(drop))b, data = (decltype(data))c;
+  with_grad = (decltype(with_grad))d, set_grad = (decltype(set_grad))e;
 }
 const char* what() { return message.c_str(); }
 int64_t once(Entry entry, Handle* inputs, Handle* outputs) {
-  try { return entry(inputs, outputs), 1; }
-  catch (const std::exception& error) { message = error.what(); }
-  catch (...) { message = "unknown exception"; }
-  return -1;
+  bool before = with_grad();
+  int64_t status = 1;
+  set_grad(false);
+  try { entry(inputs, outputs); }
+  catch (const std::exception& error) { message = error.what(), status = -1; }
+  catch (...) { message = "unknown exception", status = -1; }
+  set_grad(before);
+  return status;
 }
-int64_t repeat(Entry entry, const Handle* inputs, int64_t count, Handle* fresh, Handle* outputs, int64_t num_out,
-               int64_t times, int64_t each, double* losses) {
+int64_t repeat(Call* call, int64_t times, int64_t each, double* losses) {
   for (int64_t i = 0; i < times; ++i) {
-    for (int64_t j = 0; j < count; ++j) share(inputs[j], &fresh[j]);
-    if (once(entry, fresh, outputs) < 0) return -1;
+    for (int64_t j = 0; j < call->count; ++j) share(call->inputs[j], &call->fresh[j]);
+    if (once(call->entry, call->fresh, call->outputs) < 0) return -1;
     void* first;
-    data(outputs[0], &first);
+    data(call->outputs[0], &first);
     bool finite = true;
     for (int64_t j = 0; j < each; ++j) finite &= std::isfinite(*losses++ = static_cast<double*>(first)[j]);
-    for (int64_t j = 0; j < num_out; ++j) drop(outputs[j]);
+    for (int64_t j = 0; j < call->num_out; ++j) drop(call->outputs[j]);
     if (!finite) return i;
   }
   return times;
 }
+int64_t look(Call* call) {
+  int64_t moved = 0;
+  for (int64_t j = 0; j < call->count; ++j) {
+    void* now;
+    data(call->inputs[j], &now);
+    moved += now != call->addresses[j];
+    call->addresses[j] = now;
+  }
+  return moved;
+}
 }
 """
+
+
+class Call(ctypes.Structure):
+    """A kernel with its inputs, as the loop above has them.
+
+    Attributes:
+        entry: the address of the machine code.
+        inputs: handles that stay; each run is given new ones, in `fresh`.
+        outputs: where a run puts its handles.
+        addresses: where the inputs' memory was at the last look.
+    """
+
+    _fields_ = [
+        ("entry", ctypes.c_void_p),
+        *((name, ctypes.POINTER(ctypes.c_void_p)) for name in ("inputs", "fresh", "outputs", "addresses")),
+        ("count", ctypes.c_int64),
+        ("num_out", ctypes.c_int64),
+    ]
 
 
 @cache
@@ -86,16 +126,23 @@ def loop() -> ctypes.PyDLL:
             copy.replace(path)
     library = ctypes.PyDLL(str(path))
     library.what.restype = ctypes.c_char_p
-    library.once.restype = library.repeat.restype = ctypes.c_int64
-    integer, pointer = ctypes.c_int64, ctypes.c_void_p
+    library.once.restype = library.repeat.restype = library.look.restype = integer = ctypes.c_int64
+    pointer = ctypes.c_void_p
     library.once.argtypes = [pointer] * 3
-    library.repeat.argtypes = [*[pointer] * 2, integer, *[pointer] * 2, *[integer] * 3, pointer]
+    library.repeat.argtypes = [pointer, integer, integer, pointer]
+    library.look.argtypes = [pointer]
     torch_cpu = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
     library.connect(*(ctypes.cast(torch_cpu[name], pointer) for name in _SHIM))
     return library
 
 
-_SHIM = "aoti_torch_new_tensor_handle", "aoti_torch_delete_tensor_object", "aoti_torch_get_data_ptr"
+_SHIM = (
+    "aoti_torch_new_tensor_handle",
+    "aoti_torch_delete_tensor_object",
+    "aoti_torch_get_data_ptr",
+    "aoti_torch_grad_mode_is_enabled",
+    "aoti_torch_grad_mode_set_enabled",
+)
 
 
 def array(pointers: Sequence[int | None]) -> Any:
