@@ -214,6 +214,7 @@ class _Ready:
             and all(map(is_, kwargs.values(), self.kwargs.values()))
             # `x.data = y` and `net.double()` put other memory, of another layout, behind the same tensor
             and not self._kernel(1).moved()
+            and not self.plan.graph.switched
             # where nothing at all has changed, the first look is enough, and takes no time
             and (self._groups == self._as_told or self._told == self._recorded())
         )

@@ -205,6 +205,7 @@ def with_parameters(old: Any, replaced: Mapping[int, Tensor], memo: dict[int, An
 
     new = memo[id(old)] = object.__new__(type(old))
     new.__dict__.update({key: swap(value) for key, value in old.__dict__.items()})
+    new.__dict__["_copy_of"] = old.__dict__.get("_copy_of", old)
     new.__dict__["_parameters"] = {key: swap(value) for key, value in old._parameters.items()}
     new.__dict__["_modules"] = {
         key: child if child is None else with_parameters(child, replaced, memo) for key, child in old._modules.items()

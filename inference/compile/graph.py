@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from ..untraceable import Untraceable, explained
@@ -58,6 +58,7 @@ class Graph:
         as_eager: whether it draws with torch's own random operations.
         mode: what makes stand-ins.
         layouts: of the lifted tensors, when they were recorded.
+        training: the modules that were called, and whether each was in its training mode.
     """
 
     module: fx.GraphModule
@@ -69,11 +70,17 @@ class Graph:
     as_eager: bool
     mode: Any
     layouts: list[Hashable]
+    training: list[tuple[nn.Module, bool]]
 
     @property
     def stands(self) -> bool:
-        """Whether the tensors that the program closed over are laid out as they were when it was recorded."""
-        return [layout(each) for each in self.lifted] == self.layouts
+        """Whether what the program closed over is as it was when it was recorded: layouts, and modes of modules."""
+        return not self.switched and [layout(each) for each in self.lifted] == self.layouts
+
+    @property
+    def switched(self) -> bool:
+        """Whether a module has gone from training to evaluation, or back."""
+        return any(module.training is not before for module, before in self.training)
 
     @property
     def num_out(self) -> int:
@@ -136,14 +143,22 @@ def record(program: Program, state: Sequence[Tensor], data: Sequence[Tensor], *,
         guarded = moved.sound is not None
         return [*moved.state, *moved.out, *([moved.sound] if moved.sound is not None else [])]
 
-    with quiet(), _others_draws_seen(), explained(), mode, _flagged(), torch.random.fork_rng(devices=[]):
+    with (
+        quiet(),
+        _modes_seen() as training,
+        _others_draws_seen(),
+        explained(),
+        mode,
+        _flagged(),
+        torch.random.fork_rng(devices=[]),
+    ):
         module = make_fx(flat, decomposition_table=_WRITES_SAID, tracing_mode="real")(*inputs)
     for node in [each for each in reversed(module.graph.nodes) if getattr(each.target, "namespace", "") == "profiler"]:
         module.graph.erase_node(node)
     module.graph.eliminate_dead_code()
     lifted, written = _lift(module)
     layouts = [layout(each) for each in lifted]
-    return Graph(module, inputs, count, lifted, written, guarded, as_eager, mode, layouts)
+    return Graph(module, inputs, count, lifted, written, guarded, as_eager, mode, layouts, list(training.items()))
 
 
 class _PutBack(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -190,6 +205,23 @@ def quiet() -> Iterator[None]:
             yield
         finally:
             logger.setLevel(level)
+
+
+@contextmanager
+def _modes_seen() -> Iterator[dict[nn.Module, bool]]:
+    """The modules that this thread calls inside, and whether each is in its training mode."""
+    seen: dict[nn.Module, bool] = {}
+    thread = threading.get_ident()
+
+    def note(module: nn.Module, _: Any) -> None:
+        if threading.get_ident() == thread:  # `ppl.module` calls a copy
+            seen[module.__dict__.get("_copy_of", module)] = module.training
+
+    hook = nn.modules.module.register_module_forward_pre_hook(note)
+    try:
+        yield seen
+    finally:
+        hook.remove()
 
 
 @contextmanager

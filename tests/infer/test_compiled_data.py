@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -181,6 +181,29 @@ def test_dropout() -> None:
     found = steps_of(network(lambda: nn.Dropout(0.5)), "eager draws", steps=5, optimizer=optim.SGD(lr=1e-12))
     assert len(found.svi.compiled) == 1
     assert len({round(loss, 3) for loss in found.losses}) == 5
+
+
+def test_the_mode_of_a_network_is_seen() -> None:
+    calls: list[bool] = []
+
+    class Told(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            calls.append(self.training)
+            return x if self.training else -3 * x
+
+    def losses_with(how: Literal[False, "eager draws"]) -> list[float]:
+        torch.manual_seed(0)
+        model, guide = network(Told)()
+        svi = SVI(model, guide, optim.SGD(lr=1e-3), store=ParamStore(), seed=0, compile=how)
+        losses = [svi.step() for _ in range(3)]
+        model.net.eval()  # type: ignore[attr-defined]
+        return losses + [svi.step() for _ in range(3)]
+
+    eager = losses_with(False)
+    calls.clear()
+    assert losses_with("eager draws") == pytest.approx(eager, rel=1e-5)
+    assert calls[-1] is False
+    assert len(calls) == 3, "one eager step and two recordings"
 
 
 @pytest.mark.parametrize("constraint", ["positive", "simplex", "lower_cholesky", "unit_interval", "ordered_vector"])
