@@ -104,13 +104,18 @@ class MixtureSameFamily(Blend):
         self._batch_shape = self.component_distribution.batch_shape[:-1]
 
     def _each(self, name: str, x: Tensor) -> Tensor:
-        part, padded = self.component_distribution, x.unsqueeze(-1 - self.event_dim)
-        if name == "log_prob" and hooked(part, "_log_prob") and not varies(part.support):
-            # what is inside this support is inside theirs
-            known: Tensor = _narrow(part)._log_prob(padded)
-            full = broadcast_shapes([padded.shape[: padded.dim() - self.event_dim], part.batch_shape])
+        part = self.component_distribution
+        if name != "log_prob" or not hooked(part, "_log_prob") or varies(part.support):
+            return evaluate(part, name, x.unsqueeze(-1 - self.event_dim))
+        # what is inside this support is inside theirs
+        batch = broadcast_shapes([x.shape[: x.dim() - self.event_dim], self._batch_shape])
+        first = _first(part, len(self._batch_shape), len(batch))
+        if first is None:
+            known: Tensor = _narrow(part)._log_prob(x.unsqueeze(-1 - self.event_dim))
+            full = batch + part.batch_shape[-1:]
             return known if known.shape == full else known.expand(full)
-        return evaluate(part, name, padded)
+        known, full = first._log_prob(x), part.batch_shape[-1:] + batch
+        return (known if known.shape == full else known.expand(full)).movedim(0, -1)
 
     def _moments(self, name: str) -> Tensor:
         moments: Tensor = getattr(self.component_distribution, name)
@@ -260,6 +265,27 @@ def _narrow(part: Any) -> Any:
     return part._replace(values, part.batch_shape)
 
 
+def _first(d: Any, dim: int, width: int) -> Any:
+    """`d` with its batch dimension `dim` in front of `width` others: sums over it then run along memory.
+
+    None unless its densities are those of numbers, entry by entry.
+    """
+    if type(d) is Independent:
+        n = d.reinterpreted_batch_ndims
+        base = _first(d.base_dist, dim, width + n)
+        return None if base is None else Independent(base, n, validate_args=False)
+    stored = _declared(d)
+    if not stored or d.event_shape or any(dims for _, dims in stored.values()):
+        return None
+    ones = (1,) * (width + 1 - len(d.batch_shape))
+    values = {}
+    for name, (value, _) in stored.items():
+        moved = unexpanded(value, 0).movedim(dim, 0)
+        values[name] = moved.reshape(moved.shape[:1] + ones + moved.shape[1:]) if ones else moved
+    rest = d.batch_shape[:dim] + d.batch_shape[dim + 1 :]
+    return d._replace(values, d.batch_shape[dim : dim + 1] + ones + rest)
+
+
 def _picked(d: Any, index: Tensor, dim: int) -> Any:
     """`d` with one entry of its batch dimension `dim` for each of `index`, so that only that one is drawn.
 
@@ -268,13 +294,18 @@ def _picked(d: Any, index: Tensor, dim: int) -> Any:
     if type(d) is Independent:
         base = _picked(d.base_dist, index, dim)
         return None if base is None else Independent(base, d.reinterpreted_batch_ndims, validate_args=False)
-    if not isinstance(d, Distribution):
-        return None
-    stored = d._stored()
-    if not stored or any(isinstance(v, Tensor | Node | list) for name, v in d.__dict__.items() if name not in stored):
+    stored = _declared(d)
+    if not stored:
         return None
     values = {name: _gathered(value, index, dim) for name, (value, _) in stored.items()}
     return d._replace(values, index.shape + d.batch_shape[dim + 1 :])
+
+
+def _declared(d: Any) -> dict[str, tuple[Tensor, int]]:
+    """The declared parameters with their event dimensions, where `d` holds nothing else; otherwise none."""
+    stored: dict[str, tuple[Tensor, int]] = d._stored() if isinstance(d, Distribution) else {}
+    more = any(isinstance(v, Tensor | Node | list) for name, v in d.__dict__.items() if name not in stored)
+    return {} if more else stored
 
 
 def _gathered(table: Tensor, index: Tensor, dim: int) -> Tensor:
