@@ -405,8 +405,9 @@ def test_the_shorthand_is_the_wrapper() -> None:
 @pytest.mark.parametrize("event", [(), (2,)], ids=str)
 @pytest.mark.parametrize("sample", [(), (6,), (1, 6)], ids=str)
 @pytest.mark.parametrize("batch", [(), (3,), (2, 3)], ids=str)
+@pytest.mark.parametrize("plate", [True, False], ids=["plate", "samples"])
 def test_densities_are_those_of_torch_in_every_layout(
-    batch: tuple[int, ...], sample: tuple[int, ...], event: tuple[int, ...]
+    batch: tuple[int, ...], sample: tuple[int, ...], event: tuple[int, ...], *, plate: bool
 ) -> None:
     random = torch.Generator().manual_seed(0)
     loc, logits = (torch.randn(*batch, 4, *shape, generator=random) for shape in (event, ()))
@@ -417,7 +418,7 @@ def test_densities_are_those_of_torch_in_every_layout(
         leaves = [value.clone().requires_grad_() for value in (loc, scale, logits, x)]
         parts = library.Independent(library.Normal(*leaves[:2]), len(event))
         mixed = library.MixtureSameFamily(library.Categorical(logits=leaves[2]), parts)
-        log_prob = mixed.expand((*sample, *batch)).log_prob(leaves[3])
+        log_prob = (mixed.expand((*sample, *batch)) if plate else mixed).log_prob(leaves[3])
         answers.append([log_prob, *torch.autograd.grad(log_prob.sum(), leaves)])
     for ours, theirs in zip(*answers, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
