@@ -104,18 +104,27 @@ class MixtureSameFamily(Blend):
         self._batch_shape = self.component_distribution.batch_shape[:-1]
 
     def _each(self, name: str, x: Tensor) -> Tensor:
-        part = self.component_distribution
-        if name != "log_prob" or not hooked(part, "_log_prob") or varies(part.support):
-            return evaluate(part, name, x.unsqueeze(-1 - self.event_dim))
-        # what is inside this support is inside theirs
+        part, padded = self.component_distribution, x.unsqueeze(-1 - self.event_dim)
+        if name != "log_prob" or not self._alike():
+            return evaluate(part, name, padded)
+        known: Tensor = _narrow(part)._log_prob(padded)
+        full = broadcast_shapes([padded.shape[: padded.dim() - self.event_dim], part.batch_shape])
+        return known if known.shape == full else known.expand(full)
+
+    def _terms(self, x: Tensor) -> Tensor:
         batch = broadcast_shapes([x.shape[: x.dim() - self.event_dim], self._batch_shape])
-        first = _first(part, len(self._batch_shape), len(batch))
-        if first is None:
-            known: Tensor = _narrow(part)._log_prob(x.unsqueeze(-1 - self.event_dim))
-            full = batch + part.batch_shape[-1:]
-            return known if known.shape == full else known.expand(full)
-        known, full = first._log_prob(x), part.batch_shape[-1:] + batch
-        return (known if known.shape == full else known.expand(full)).movedim(0, -1)
+        part = _first(self.component_distribution, len(self._batch_shape), len(batch)) if self._alike() else None
+        if part is None:
+            return super()._terms(x)
+        log_weights = self._log_weights()
+        terms: Tensor = _to_front(log_weights, log_weights.dim() - 1, len(batch)) + part._log_prob(x)
+        full = part.batch_shape[:1] + batch
+        return terms if terms.shape == full else terms.expand(full)
+
+    def _alike(self) -> bool:
+        """Whether what is inside this support is inside that of each component, which need not look again."""
+        part = self.component_distribution
+        return hooked(part, "_log_prob") and not varies(part.support)
 
     def _moments(self, name: str) -> Tensor:
         moments: Tensor = getattr(self.component_distribution, name)
@@ -277,13 +286,16 @@ def _first(d: Any, dim: int, width: int) -> Any:
     stored = _declared(d)
     if not stored or d.event_shape or any(dims for _, dims in stored.values()):
         return None
+    values = {name: _to_front(unexpanded(value, 0), dim, width) for name, (value, _) in stored.items()}
     ones = (1,) * (width + 1 - len(d.batch_shape))
-    values = {}
-    for name, (value, _) in stored.items():
-        moved = unexpanded(value, 0).movedim(dim, 0)
-        values[name] = moved.reshape(moved.shape[:1] + ones + moved.shape[1:]) if ones else moved
-    rest = d.batch_shape[:dim] + d.batch_shape[dim + 1 :]
-    return d._replace(values, d.batch_shape[dim : dim + 1] + ones + rest)
+    return d._replace(values, d.batch_shape[dim : dim + 1] + ones + d.batch_shape[:dim] + d.batch_shape[dim + 1 :])
+
+
+def _to_front(table: Tensor, dim: int, width: int) -> Tensor:
+    """`table` with its dimension `dim` in front of `width` others, those that it lacks of size one."""
+    moved = table.movedim(dim, 0)
+    ones = (1,) * (width + 1 - table.dim())
+    return moved.reshape(moved.shape[:1] + ones + moved.shape[1:]) if ones else moved
 
 
 def _picked(d: Any, index: Tensor, dim: int) -> Any:
