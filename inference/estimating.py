@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -64,7 +63,8 @@ class estimate(Handler):
         self.run: Run | None = None  # of the program whose sites these are
 
     def begin(self) -> Self:
-        run = copy.copy(self)
+        run = object.__new__(type(self))  # a shallow copy in a fifth of the time of `copy.copy`
+        run.__dict__.update(self.__dict__)
         run.names, run.drawn, run.guard, run.run = {}, {}, Guard(), None
         return run
 
@@ -72,7 +72,8 @@ class estimate(Handler):
         if site.type != "sample" or site.is_observed or site.value is not None:
             return
         site.scored = True
-        self._advise(site)
+        if self.advice or "num_samples" in site.infer:
+            self._advise(site)
         site.infer["_draw"] = self._draw  # when all handlers have spoken; of nested ones the outermost draws
 
     def finish(self, site: Site) -> None:

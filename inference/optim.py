@@ -26,6 +26,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ppl.messages import did_you_mean, listed
 
+from .fused_adam import moved_by_kernel
+
 __all__ = [
     "ASGD",
     "SGD",
@@ -77,6 +79,7 @@ class Update:
         clip_value: the largest magnitude of an entry of a gradient.
         scheduler: sets the learning rates.
         by_hand: whether the program moves the scheduler on, and `advance` does not.
+        known: whether `optimizer` comes from a recipe of ours, so that nobody has hung hooks on it.
     """
 
     optimizer: torch.optim.Optimizer
@@ -84,6 +87,7 @@ class Update:
     clip_value: float | None = None
     scheduler: LRScheduler | None = None
     by_hand: bool = False
+    known: bool = False
 
     @property
     def leaves(self) -> list[Tensor]:
@@ -99,7 +103,8 @@ class Update:
             clip_grad_norm_(self.leaves, self.clip_norm)
         if self.clip_value is not None:
             clip_grad_value_(self.leaves, self.clip_value)
-        self.optimizer.step()
+        if not (self.known and moved_by_kernel(self.optimizer)):
+            self.optimizer.step()
 
     def advance(self, loss: float) -> None:
         """Move the schedule on by one step; `loss` is what it may react to."""
@@ -191,7 +196,7 @@ class Optim:
         scheduler = None if self.schedule is None else self.schedule(optimizer)
         if not isinstance(scheduler, LRScheduler | None):
             raise TypeError(f"Optim: schedule must build a scheduler, got {type(scheduler).__name__}. {_TRY_SCHEDULE}")
-        return Update(optimizer, **self.clip, scheduler=scheduler)
+        return Update(optimizer, **self.clip, scheduler=scheduler, known=True)
 
     def groups(self, named: Iterable[tuple[str, Tensor]]) -> list[dict[str, Any]]:
         """Parameter groups: one for all, or one per name where options differ by name."""

@@ -33,7 +33,11 @@ def spread(self: Distribution, given: tuple[Tensor, ...]) -> None:
 
     An `expand` under `no_grad` would cut a parameter from its gradient for no reason.
     """
-    shape = self._batch_shape = _broadcast(self, dict(zip(self._spec.names, given, strict=True)), {})
+    shapes = [value.shape for value in given]
+    try:
+        shape = self._batch_shape = broadcast_shapes(shapes)
+    except ValueError:
+        raise broadcast_error(type(self).__name__, dict(zip(self._spec.names, shapes, strict=True))) from None
     for name, value in zip(self._spec.names, given, strict=True):
         if value.shape != shape:
             self.__dict__[name] = value.expand(shape)
@@ -125,10 +129,12 @@ def as_tensors(self: Distribution, given: tuple[Any, ...], names: tuple[str, ...
     out = []
     for name, value in zip(names, given, strict=True):
         if isinstance(value, Tensor):
+            if value.dtype in FLOATS:
+                out.append(value)
+                continue
             _refuse_complex(self, name, value)
-            constraint = self._spec.params[name].constraint
             # of a dependent constraint nothing is known: a point mass may well sit on an integer
-            keep = value.dtype in FLOATS or isinstance(constraint, Dependent)
+            keep = isinstance(self._spec.params[name].constraint, Dependent)
             out.append(value if keep else value.to(dtype))
         elif isinstance(value, int | float):
             out.append(torch.scalar_tensor(value, dtype=dtype, device=device))
@@ -163,7 +169,7 @@ def _from_array(self: Distribution, name: str, value: Any, dtype: torch.dtype, d
 
 
 def _broadcast(self: Distribution, values: dict[str, Tensor], events: dict[str, int]) -> torch.Size:
-    shapes = {name: value.shape[: value.dim() - events.get(name, 0)] for name, value in values.items()}
+    shapes = {name: value.shape[: value.dim() - events[name]] for name, value in values.items()}
     try:
         return broadcast_shapes(list(shapes.values()))
     except ValueError:

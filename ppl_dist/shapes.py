@@ -73,9 +73,12 @@ def broadcast_shapes(shapes: Sequence[torch.Size]) -> torch.Size:
     Raises:
         ValueError: two sizes differ and neither is one.
     """
-    first = shapes[0]
-    if all(shape == first for shape in shapes[1:]):
-        return first
+    wide = max(shapes, key=len)
+    for shape in shapes:
+        if shape and shape != wide:
+            break
+    else:
+        return wide
     out: list[int] = [1] * max(len(shape) for shape in shapes)
     for shape in shapes:
         offset = len(out) - len(shape)

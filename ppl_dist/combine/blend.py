@@ -54,10 +54,10 @@ def _smooth(part: Any) -> bool:
     return hooked(part, "_cdf") and part.has_rsample and not part.is_discrete and not isinstance(part, Delta)
 
 
-def log_sum_exp(terms: Tensor) -> Tensor:
-    """log sum exp over the last dimension; where every term is -inf, -inf with zero gradient: torch's would be nan."""
+def log_sum_exp(terms: Tensor, dim: int = -1) -> Tensor:
+    """log sum exp over a dimension; where every term is -inf, -inf with zero gradient: torch's would be nan."""
     floor = torch.finfo(terms.dtype).min
-    total = terms.clamp(min=floor).logsumexp(-1)
+    total = terms.clamp(min=floor).logsumexp(dim)
     return torch.where(total == floor, -torch.inf, total)
 
 
@@ -178,8 +178,12 @@ class Blend(Distribution):
         return x + torch.where(ok, (ahead - ahead.detach()) / torch.where(ok, f, 1.0), 0.0)
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        terms = self._log_weights() + self._each("log_prob", x)
-        return terms.logsumexp(-1) if self.support is real else log_sum_exp(terms)
+        terms = self._terms(x)
+        return terms.logsumexp(0) if self.support is real else log_sum_exp(terms, 0)
+
+    def _terms(self, x: Tensor) -> Tensor:
+        """log w_k + log p_k(x) along a new first dimension: shape (K,) + S + B."""
+        return (self._log_weights() + self._each("log_prob", x)).movedim(-1, 0)
 
     def _cdf(self, x: Tensor) -> Tensor:
         return self._total(self._each("cdf", x))

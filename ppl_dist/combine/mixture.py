@@ -105,12 +105,26 @@ class MixtureSameFamily(Blend):
 
     def _each(self, name: str, x: Tensor) -> Tensor:
         part, padded = self.component_distribution, x.unsqueeze(-1 - self.event_dim)
-        if name == "log_prob" and hooked(part, "_log_prob") and not varies(part.support):
-            # what is inside this support is inside theirs
-            known: Tensor = _narrow(part)._log_prob(padded)
-            full = broadcast_shapes([padded.shape[: padded.dim() - self.event_dim], part.batch_shape])
-            return known if known.shape == full else known.expand(full)
-        return evaluate(part, name, padded)
+        if name != "log_prob" or not self._alike():
+            return evaluate(part, name, padded)
+        known: Tensor = _narrow(part)._log_prob(padded)
+        full = broadcast_shapes([padded.shape[: padded.dim() - self.event_dim], part.batch_shape])
+        return known if known.shape == full else known.expand(full)
+
+    def _terms(self, x: Tensor) -> Tensor:
+        batch = broadcast_shapes([x.shape[: x.dim() - self.event_dim], self._batch_shape])
+        part = _first(self.component_distribution, len(self._batch_shape), len(batch)) if self._alike() else None
+        if part is None:
+            return super()._terms(x)
+        log_weights = self._log_weights()
+        terms: Tensor = _to_front(log_weights, log_weights.dim() - 1, len(batch)) + part._log_prob(x)
+        full = part.batch_shape[:1] + batch
+        return terms if terms.shape == full else terms.expand(full)
+
+    def _alike(self) -> bool:
+        """Whether what is inside this support is inside that of each component, which need not look again."""
+        part = self.component_distribution
+        return hooked(part, "_log_prob") and not varies(part.support)
 
     def _moments(self, name: str) -> Tensor:
         moments: Tensor = getattr(self.component_distribution, name)
@@ -260,6 +274,30 @@ def _narrow(part: Any) -> Any:
     return part._replace(values, part.batch_shape)
 
 
+def _first(d: Any, dim: int, width: int) -> Any:
+    """`d` with its batch dimension `dim` in front of `width` others: sums over it then run along memory.
+
+    None unless its densities are those of numbers, entry by entry.
+    """
+    if type(d) is Independent:
+        n = d.reinterpreted_batch_ndims
+        base = _first(d.base_dist, dim, width + n)
+        return None if base is None else Independent(base, n, validate_args=False)
+    stored = _declared(d)
+    if not stored or d.event_shape or any(dims for _, dims in stored.values()):
+        return None
+    values = {name: _to_front(unexpanded(value, 0), dim, width) for name, (value, _) in stored.items()}
+    ones = (1,) * (width + 1 - len(d.batch_shape))
+    return d._replace(values, d.batch_shape[dim : dim + 1] + ones + d.batch_shape[:dim] + d.batch_shape[dim + 1 :])
+
+
+def _to_front(table: Tensor, dim: int, width: int) -> Tensor:
+    """`table` with its dimension `dim` in front of `width` others, those that it lacks of size one."""
+    moved = table.movedim(dim, 0)
+    ones = (1,) * (width + 1 - table.dim())
+    return moved.reshape(moved.shape[:1] + ones + moved.shape[1:]) if ones else moved
+
+
 def _picked(d: Any, index: Tensor, dim: int) -> Any:
     """`d` with one entry of its batch dimension `dim` for each of `index`, so that only that one is drawn.
 
@@ -268,13 +306,18 @@ def _picked(d: Any, index: Tensor, dim: int) -> Any:
     if type(d) is Independent:
         base = _picked(d.base_dist, index, dim)
         return None if base is None else Independent(base, d.reinterpreted_batch_ndims, validate_args=False)
-    if not isinstance(d, Distribution):
-        return None
-    stored = d._stored()
-    if not stored or any(isinstance(v, Tensor | Node | list) for name, v in d.__dict__.items() if name not in stored):
+    stored = _declared(d)
+    if not stored:
         return None
     values = {name: _gathered(value, index, dim) for name, (value, _) in stored.items()}
     return d._replace(values, index.shape + d.batch_shape[dim + 1 :])
+
+
+def _declared(d: Any) -> dict[str, tuple[Tensor, int]]:
+    """The declared parameters with their event dimensions, where `d` holds nothing else; otherwise none."""
+    stored: dict[str, tuple[Tensor, int]] = d._stored() if isinstance(d, Distribution) else {}
+    more = any(isinstance(v, Tensor | Node | list) for name, v in d.__dict__.items() if name not in stored)
+    return {} if more else stored
 
 
 def _gathered(table: Tensor, index: Tensor, dim: int) -> Tensor:

@@ -400,3 +400,30 @@ def test_the_shorthand_is_the_wrapper() -> None:
         for name in ("mean", "variance", "mode", "median"):
             torch.testing.assert_close(getattr(short, name), getattr(long, name))
         torch.testing.assert_close(short.entropy(), long.entropy())
+
+
+@pytest.mark.parametrize("event", [(), (2,)], ids=str)
+@pytest.mark.parametrize("sample", [(), (6,), (1, 6)], ids=str)
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3)], ids=str)
+@pytest.mark.parametrize("plate", [True, False], ids=["plate", "samples"])
+def test_densities_are_those_of_torch_in_every_layout(
+    batch: tuple[int, ...], sample: tuple[int, ...], event: tuple[int, ...], *, plate: bool
+) -> None:
+    random = torch.Generator().manual_seed(0)
+    loc, logits = (torch.randn(*batch, 4, *shape, generator=random) for shape in (event, ()))
+    scale = torch.rand(4, *event, generator=random) + 0.5
+    x = torch.randn((*sample, *batch, *event), generator=random)
+    answers = []
+    for library in (dist, td):
+        leaves = [value.clone().requires_grad_() for value in (loc, scale, logits, x)]
+        parts = library.Independent(library.Normal(*leaves[:2]), len(event))
+        mixed = library.MixtureSameFamily(library.Categorical(logits=leaves[2]), parts)
+        log_prob = (mixed.expand((*sample, *batch)) if plate else mixed).log_prob(leaves[3])
+        answers.append([log_prob, *torch.autograd.grad(log_prob.sum(), leaves)])
+    for ours, theirs in zip(*answers, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_a_narrow_value_meets_a_wide_batch() -> None:
+    mixed = normals([0.2, 0.8], [0.0, 1.0], [1.0, 2.0]).expand([3])
+    torch.testing.assert_close(mixed.log_prob(torch.tensor(0.5)), mixed.log_prob(torch.full((3,), 0.5)))

@@ -358,3 +358,54 @@ def test_the_two_halves_of_a_step() -> None:
     update.advance(0.0)
     assert leaf.tolist() == [0.5, 1.25] and update.optimizer.param_groups[0]["lr"] == 0.8
     assert len(get_param_store()) == 0
+
+
+@pytest.mark.parametrize("kind", ["Adam", "AdamW"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"amsgrad": True}, {"maximize": True, "weight_decay": 0.1}, {"betas": (0.5, 0.7), "eps": 0.1}],
+    ids=str,
+)
+def test_a_step_by_the_kernel_is_that_of_torch_bit_for_bit(kind: str, options: dict[str, Any]) -> None:
+    ours, theirs = ([start(name).requires_grad_() for name in SHAPES] for _ in range(2))
+    update = getattr(optim, kind)(lr=0.1, **options).update(list(zip(SHAPES, ours, strict=True)))
+    plain = getattr(torch.optim, kind)(theirs, lr=0.1, fused=True, **options)
+    for step in range(STEPS):
+        for leaves in (ours, theirs):
+            for place, leaf in enumerate(leaves):
+                # at times a loss does not depend on a parameter
+                leaf.grad = None if step % 3 == place else (leaf.detach() - 0.3 * step).sin()
+        update.step(0.0)
+        plain.step()
+        assert all(map(torch.equal, ours, theirs))
+    left, right = (each.state_dict()["state"] for each in (update, plain))
+    assert all(torch.equal(left[i][name], right[i][name]) for i in right for name in right[i])
+
+
+def test_the_kernel_takes_every_step_but_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    leaf = torch.zeros(3, requires_grad=True)
+    update = optim.Adam(lr=0.1).update([("a", leaf)])
+    steps: list[int] = []
+    whole = torch.optim.Adam.step
+
+    def counted(self: Optimizer, *args: Any) -> Any:
+        steps.append(1)
+        return whole(self, *args)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", counted)
+    for _ in range(3):
+        leaf.grad = torch.ones(3)
+        update.step(0.0)
+    assert len(steps) == 1
+
+
+def test_hooks_on_an_optimiser_of_the_program_are_called() -> None:
+    calls: list[int] = []
+
+    def hooked(leaves: Any) -> Optimizer:
+        made = torch.optim.Adam(leaves, lr=0.1, fused=True)
+        made.register_step_post_hook(lambda *_: calls.append(1))
+        return made
+
+    SVI(model, guide, hooked, seed=0).run(4, progress=False)
+    assert len(calls) == 4
