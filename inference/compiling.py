@@ -38,15 +38,28 @@ class Compiled(Generic[P, T]):
     def __init__(self, function: Callable[P, T]) -> None:
         self.function = function
         self.known: OrderedDict[Hashable, _Recorded | None] = OrderedDict()
+        self._last: _Ready | None = None
         update_wrapper(self, function, updated=())
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         if not plainly_eager():  # inside grad, vmap, or a graph that is being recorded
             return self.function(*args, **kwargs)
-        leaves, structure = flattened((args, kwargs))
-        tensors = [each for each in leaves if isinstance(each, Tensor)]
-        if torch.is_grad_enabled() and any(each.requires_grad for each in tensors):
+        last, tensors = self._last, list[Tensor]()
+        if last is not None and last.fits(args, kwargs, tensors):
+            found: _Recorded | None = last.recorded
+        else:
+            leaves, structure = flattened((args, kwargs))
+            tensors = [each for each in leaves if isinstance(each, Tensor)]
+            if torch.is_grad_enabled() and any(each.requires_grad for each in tensors):
+                return self.function(*args, **kwargs)
+            found = self._found(leaves, structure)
+            self._last = None if found is None else _Ready(found, args, kwargs)
+        if found is None or (torch.is_grad_enabled() and found.learns):
             return self.function(*args, **kwargs)
+        result: T = found(tensors)
+        return result
+
+    def _found(self, leaves: list[Any], structure: Any) -> _Recorded | None:
         store = get_param_store()
         key = structure, *map(_fact, leaves), *_ids(store), torch.get_default_dtype()
         found = self.known.get(key)
@@ -55,10 +68,7 @@ class Compiled(Generic[P, T]):
             while len(self.known) > KEPT:
                 self.known.popitem(last=False)
         self.known.move_to_end(key)
-        if found is None or (torch.is_grad_enabled() and found.learns):
-            return self.function(*args, **kwargs)
-        result: T = found(tensors)
-        return result
+        return found
 
     def _recorded(self, leaves: list[Any], structure: Any, store: ParamStore) -> _Recorded | None:
         bound = store.bind(store.leaves)
@@ -97,14 +107,33 @@ class _Recorded:
         self.structure, self.out = made[0], [None if isinstance(each, Tensor) else each for each in made[1]]
         self.tensors = [isinstance(each, Tensor) for each in made[1]]
         self.kernel: Kernel = build(self.graph)
-        self.draws = draws(self.graph)
+        self.draws, self.start = draws(self.graph), torch.zeros((), dtype=torch.int64)
         self.learns = any(each.requires_grad for each in self.graph.lifted)
 
     def __call__(self, tensors: Sequence[Tensor]) -> Any:
-        start = torch.randint(2**31, ()) if self.draws else torch.zeros((), dtype=torch.int64)
+        start = torch.randint(2**31, ()) if self.draws else self.start  # which a run moves on
         found = iter(self.kernel([start, *tensors, *self.graph.lifted]))
         out = [next(found) if tensor else value for tensor, value in zip(self.tensors, self.out, strict=True)]
         return rebuilt(out, self.structure)
+
+
+class _Ready:
+    """The graph of the last call, and what another call has to look like to be the same but for numbers in tensors."""
+
+    def __init__(self, recorded: _Recorded, args: Any, kwargs: Any) -> None:
+        self.recorded, self.args, self.kwargs = recorded, _pattern(args), _pattern(kwargs)
+        self.ids, self.dtype = _ids(get_param_store()), torch.get_default_dtype()
+
+    def fits(self, args: Any, kwargs: Any, tensors: list[Tensor]) -> bool:
+        """Whether a call does, without taking it apart leaf by leaf; if so, its tensors are put in the list."""
+        return (
+            _matches(args, self.args, tensors)
+            and _matches(kwargs, self.kwargs, tensors)
+            and not (torch.is_grad_enabled() and any(each.requires_grad for each in tensors))
+            and self.ids == _ids(get_param_store())
+            and self.dtype is torch.get_default_dtype()
+            and self.recorded.graph.stands
+        )
 
 
 def compile(function: Callable[P, T]) -> Compiled[P, T]:
@@ -135,4 +164,33 @@ def _ids(store: ParamStore) -> list[Hashable]:
 def _fact(each: Any) -> Hashable:
     if isinstance(each, Tensor):
         return layout(each)
+    if type(each) is float:
+        return float, each.hex()  # 0.0 is not -0.0, and nan is nan
     return (type(each), each) if isinstance(each, Hashable) else id(each)
+
+
+_TENSORS = {Tensor, torch.nn.Parameter}
+_PLAIN = {bool, int, float, str, type(None)}
+
+
+def _pattern(value: Any) -> Any:
+    """Facts in place of leaves, lists in place of tuples and lists; an object in place of what may hold anything."""
+    if type(value) is dict:
+        return {name: _pattern(each) for name, each in value.items()}
+    if type(value) in (tuple, list):
+        return [type(value), *map(_pattern, value)]
+    return _fact(value) if type(value) in _TENSORS | _PLAIN else object()
+
+
+def _matches(value: Any, pattern: Any, tensors: list[Tensor]) -> bool:
+    kind = type(value)
+    if kind in _TENSORS:
+        tensors.append(value)
+        return bool(layout(value) == pattern)
+    if kind is dict:
+        same = type(pattern) is dict and list(value) == list(pattern)
+        return same and all(_matches(each, pattern[name], tensors) for name, each in value.items())
+    if kind is tuple or kind is list:
+        same = type(pattern) is list and len(pattern) == len(value) + 1 and pattern[0] is kind
+        return same and all(_matches(each, wanted, tensors) for each, wanted in zip(value, pattern[1:], strict=True))
+    return kind in _PLAIN and bool(_fact(value) == pattern)

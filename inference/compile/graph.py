@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import platform
 import random
 import threading
 import warnings
@@ -95,7 +96,7 @@ class Graph:
 
     def key(self, steps: int) -> str:
         """A digest of all that the machine code depends on."""
-        facts = [torch.__version__, torch.backends.cpu.get_cpu_capability(), _version(), steps, self.as_eager]
+        facts: list[Any] = [*_ground(), _version(), steps, self.as_eager]
         facts += [torch.get_default_dtype(), torch.get_num_threads()]
         facts += [self.guarded, self.num_state, sorted(self.written), self.module.code]
         facts += [layout(each) for each in [*self.inputs, *self.lifted]]
@@ -106,6 +107,21 @@ class Graph:
 def layout(tensor: Tensor) -> Hashable:
     """What machine code takes for granted of an input."""
     return tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device
+
+
+@cache
+def _ground() -> tuple[Hashable, ...]:
+    """What machine code stands on: the build of torch, and each set of instructions that the processor has.
+
+    Processors of one family differ in them, and a home directory may be shared by several.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        instructions = next(line for line in lines if line.startswith(("flags", "Features")))
+    except (OSError, StopIteration):
+        instructions = platform.processor()
+    chosen = torch.backends.cpu.get_cpu_capability()  # an environment variable may ask for less than there is
+    return torch.__version__, torch.version.git_version, platform.machine(), instructions, chosen
 
 
 @cache

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 from weakref import finalize
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, fx
 
 from ..untraceable import Untraceable, outside
 from .graph import Graph, quiet
+from .libraries import library
 from .lowering import lowered
 from .native import Call, array, directory, drop, handles, loop, raise_if, tensors
 
@@ -108,14 +109,38 @@ def build(graph: Graph, steps: int = 1) -> Kernel:
         return _by_python(graph, steps)
     try:
         with quiet():
-            path = directory() / f"ppl-{graph.key(steps)}.so"
-            if not path.exists():
-                _publish(compiled(*lowered(graph, steps), graph, cpp_wrapper=True).current_callable, path)
+            path = library(directory() / f"ppl-{graph.key(steps)}.so", lambda: _machine_code(graph, steps))
             return Kernel(None, ctypes.c_void_p(_address(path)), graph.num_out)
     except Exception as error:  # a compiler that is missing, or parts of torch that are not promised
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         warnings.warn(f"compile: slower than it could be, because of {what}", stacklevel=outside())
         return _by_python(graph, steps)
+
+
+def _machine_code(graph: Graph, steps: int) -> bytes:
+    """The library that Inductor makes; where it fails, once more without what other compilations have left."""
+    from torch._inductor.cpu_vec_isa import valid_vec_isa_list
+
+    try:
+        return _library(graph, steps, _QUICK)
+    except Exception:
+        valid_vec_isa_list.cache_clear()
+        return _library(graph, steps, _SURE)
+
+
+# whether the compiler knows the vectors that the processor has takes seconds to find out, and modern ones do
+_QUICK = {"cpp.vec_isa_ok": True}
+# headers in compiled form lie where a killed process may have left half of them
+_SURE = {"cpp_cache_precompile_headers": False}
+
+
+def _library(graph: Graph, steps: int, options: Mapping[str, Any]) -> bytes:
+    call = compiled(*lowered(graph, steps), graph, {"cpp_wrapper": True, **options}).current_callable
+    (entry,) = (cell.cell_contents for cell in call.__closure__)
+    made = Path(entry.__self__.__file__)
+    content = made.read_bytes()
+    made.unlink()  # its name is never used again
+    return content
 
 
 def _by_python(graph: Graph, steps: int) -> Kernel:
@@ -127,7 +152,7 @@ def _by_python(graph: Graph, steps: int) -> Kernel:
     with quiet():
         module, inputs = lowered(graph, steps)
         try:
-            return Kernel(compiled(module, inputs, graph, cpp_wrapper=False), None, graph.num_out)
+            return Kernel(compiled(module, inputs, graph, {"cpp_wrapper": False}), None, graph.num_out)
         except Exception:
             return Kernel(_by_dynamo(module, inputs), None, graph.num_out)
 
@@ -144,37 +169,30 @@ def _by_dynamo(module: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable[[li
     return lambda given: chosen(*given)
 
 
-def compiled(module: fx.GraphModule, inputs: list[Tensor], graph: Graph, *, cpp_wrapper: bool) -> Any:
-    """What Inductor makes of the operations: a function of a list of tensors."""
+def compiled(module: fx.GraphModule, inputs: list[Tensor], graph: Graph, options: Mapping[str, Any]) -> Any:
+    """What Inductor makes of the operations with these options of its own: a function of a list of tensors."""
     from torch._guards import TracingContext, tracing
     from torch._inductor import config
     from torch._inductor.compile_fx import compile_fx_inner
     from torch._inductor.fx_passes.joint_graph import joint_graph_passes
     from torch._inductor.virtualized import V
 
-    options = {"cpp_wrapper": cpp_wrapper, "size_asserts": False, "fallback_random": graph.as_eager}
-    options["aot_inductor.allow_stack_allocation"] = cpp_wrapper  # of small intermediates: malloc took half of a step
+    options = {"size_asserts": False, "fallback_random": graph.as_eager, **options}
+    # of small intermediates: malloc took half of a step
+    options["aot_inductor.allow_stack_allocation"] = options["cpp_wrapper"]
     options["triton.cudagraphs"] = any(each.device.type == "cuda" for each in inputs)
     fixed = [0, *range(1, graph.num_state + 1), *range(len(graph.inputs) + 1, len(inputs))]
     with quiet(), torch.no_grad(), config.patch(options), V.set_fake_mode(graph.mode):
         with graph.mode:
             module = joint_graph_passes(module)
+        # code that names itself is not taken for what a killed process has left in Inductor's cache, cut short
+        next(iter(module.graph.nodes)).target += f"_{uuid4().hex}"
         with tracing(TracingContext(graph.mode)):
-            return compile_fx_inner(module, inputs, cpp_wrapper=cpp_wrapper, static_input_idxs=fixed)
+            return compile_fx_inner(module, inputs, cpp_wrapper=options["cpp_wrapper"], static_input_idxs=fixed)
 
 
-def _publish(call: Any, path: Path) -> None:
-    """Put the library that `call` is in where the next process looks for it; whole or not at all."""
-    (entry,) = (cell.cell_contents for cell in call.__closure__)
-    with tempfile.TemporaryDirectory(dir=path.parent) as made:
-        copy = Path(made) / path.name
-        copy.write_bytes(Path(entry.__self__.__file__).read_bytes())
-        copy.replace(path)
-
-
-def _address(path: Path) -> int:
-    library = ctypes.CDLL(str(path))
-    address = ctypes.cast(library[_ENTRY], ctypes.c_void_p).value
+def _address(path: str) -> int:
+    address = ctypes.cast(ctypes.CDLL(path)[_ENTRY], ctypes.c_void_p).value
     assert address is not None
     return address
 

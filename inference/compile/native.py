@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import platform
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from .libraries import library as on_disk
 
 __all__ = ["Call", "array", "directory", "drop", "handles", "loop", "raise_if", "tensors"]
 
@@ -113,18 +116,8 @@ class Call(ctypes.Structure):
 @cache
 def loop() -> ctypes.PyDLL:
     """The loop above. The entry of a graph lets go of the interpreter's lock, so it is called with the lock held."""
-    path = directory() / f"ppl-loop-{hashlib.sha256(_SOURCE.encode()).hexdigest()[:16]}.so"
-    if not path.exists():
-        with tempfile.TemporaryDirectory(dir=path.parent) as made:
-            copy, command = Path(made) / path.name, [os.environ.get("CXX", "g++"), "-O2", "-std=c++17"]
-            subprocess.run(
-                [*command, "-shared", "-fPIC", "-x", "c++", "-", "-o", str(copy)],
-                input=_SOURCE.encode(),
-                check=True,
-                capture_output=True,
-            )
-            copy.replace(path)
-    library = ctypes.PyDLL(str(path))
+    name = hashlib.sha256(f"{platform.machine()} {_SOURCE}".encode()).hexdigest()[:16]
+    library = ctypes.PyDLL(on_disk(directory() / f"ppl-loop-{name}.so", _compiled))
     library.what.restype = ctypes.c_char_p
     library.once.restype = library.repeat.restype = library.look.restype = integer = ctypes.c_int64
     pointer = ctypes.c_void_p
@@ -134,6 +127,14 @@ def loop() -> ctypes.PyDLL:
     torch_cpu = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
     library.connect(*(ctypes.cast(torch_cpu[name], pointer) for name in _SHIM))
     return library
+
+
+def _compiled() -> bytes:
+    with tempfile.TemporaryDirectory() as made:
+        made_at = Path(made) / "loop.so"
+        command = [os.environ.get("CXX", "g++"), "-O2", "-std=c++17", "-shared", "-fPIC", "-x", "c++", "-"]
+        subprocess.run([*command, "-o", str(made_at)], input=_SOURCE.encode(), check=True, capture_output=True)
+        return made_at.read_bytes()
 
 
 _SHIM = (
@@ -152,17 +153,23 @@ def array(pointers: Sequence[int | None]) -> Any:
 
 def handles(tensors: Sequence[Tensor]) -> list[int]:
     """Handles of torch's C interface, which the caller owns."""
-    read = ctypes.pythonapi.PyCapsule_GetPointer
-    read.restype, read.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    read, _ = _capsules()
     return [read(each, None) for each in torch._C._aoti.unsafe_alloc_void_ptrs_from_tensors(list(tensors))]
 
 
 def tensors(handles: Sequence[int]) -> list[Tensor]:
     """The tensors of handles, which are used up."""
-    wrap = ctypes.pythonapi.PyCapsule_New
+    _, wrap = _capsules()
+    return torch._C._aoti.alloc_tensors_by_stealing_from_void_ptrs([wrap(each, None, None) for each in handles])
+
+
+@cache
+def _capsules() -> tuple[Any, Any]:
+    """How pointers leave Python's capsules, and get into them."""
+    read, wrap = ctypes.pythonapi.PyCapsule_GetPointer, ctypes.pythonapi.PyCapsule_New
+    read.restype, read.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     wrap.restype, wrap.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-    capsules = [wrap(each, None, None) for each in handles]
-    return torch._C._aoti.alloc_tensors_by_stealing_from_void_ptrs(capsules)
+    return read, wrap
 
 
 def drop(handles: Sequence[int]) -> None:

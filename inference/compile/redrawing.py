@@ -46,7 +46,7 @@ def _draws(graph: Graph) -> Any:
         module = make_fx(torch.func.functionalize(drawn_by, remove="mutations"), tracing_mode="real")(*inputs)
     module.graph.eliminate_dead_code()
     module.recompile()
-    return compiled(module, inputs, graph, cpp_wrapper=False)
+    return compiled(module, inputs, graph, {"cpp_wrapper": False})
 
 
 class _Redrawn(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -112,6 +113,75 @@ def test_another_layout_behind_a_tensor() -> None:
         torch.testing.assert_close(compiled(DATA.double()), net(DATA.double()))
         net.weight.data, net.bias.data = torch.ones(2, 3).double(), torch.zeros(2).double()
         torch.testing.assert_close(compiled(DATA.double()), net(DATA.double()))
+
+
+def test_calls_that_look_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call after another that differs from it in one thing only, twice, so that it is recognised too."""
+
+    def described(x: Any, *, scale: float = 1.0, how: Any = None) -> Any:
+        values = x if isinstance(x, Tensor) else x["a"] if isinstance(x, dict) else x[0]
+        return values / scale, not isinstance(x, Tensor) and type(x).__name__, how
+
+    monkeypatch.setattr("inference.compiling.KEPT", 20)
+    compiled = inference.compile(described)
+    calls: list[tuple[Any, dict[str, Any]]] = [
+        (DATA, {}),
+        (2 * DATA, {}),
+        (DATA[:2], {}),
+        (DATA.double(), {}),
+        (DATA.repeat(2)[::2], {}),
+        ([DATA], {}),
+        ((DATA,), {}),
+        ({"a": DATA}, {}),
+        ({"a": DATA, "b": DATA}, {}),
+        ({"b": DATA, "a": 2 * DATA}, {}),
+        (DATA, {"scale": 0.0}),
+        (DATA, {"scale": -0.0}),
+        (DATA, {"scale": 2.0}),
+        (DATA, {"how": True}),
+        (DATA, {"how": 1}),
+        (DATA, {"how": 1.0}),
+        (DATA, {"how": ["a"]}),
+        (DATA, {"how": ("a",)}),
+    ]
+    for x, options in calls:
+        for _ in range(2):
+            found, wanted = compiled(x, **options), described(x, **options)
+            torch.testing.assert_close(found[0], wanted[0], rtol=0, atol=0)
+            assert found[1:] == wanted[1:]
+            assert type(found[2]) is type(wanted[2])
+    assert len(compiled.known) == len(calls) - 1  # the second looks like the first
+
+
+def test_outputs_are_new_tensors() -> None:
+    compiled = inference.compile(lambda x: (2 * x, x + 1))
+    first, second = compiled(DATA), compiled(DATA)
+    for each in first:
+        each.zero_()
+    torch.testing.assert_close(second, (2 * DATA, DATA + 1))
+
+
+def test_a_gradient_asked_for_later() -> None:
+    x = DATA.clone()
+    compiled = inference.compile(lambda x: 2 * x)
+    assert not compiled(x).requires_grad
+    compiled(x.requires_grad_()).sum().backward()
+    torch.testing.assert_close(x.grad, torch.full((3,), 2.0))
+    with torch.no_grad():
+        assert not compiled(x).requires_grad
+
+
+def test_threads_do_not_mix_their_tensors() -> None:
+    compiled = inference.compile(lambda x: 2 * x)
+    compiled(DATA)
+
+    def doubled(number: int) -> bool:
+        return all(
+            torch.equal(compiled(torch.full((3,), float(number))), torch.full((3,), 2.0 * number)) for _ in range(50)
+        )
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(doubled, range(8)))
 
 
 def test_few_graphs_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
