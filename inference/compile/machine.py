@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, fx
 
 from ..untraceable import Untraceable, outside
+from .drawing import draws
 from .graph import Graph, quiet
 from .lowering import lowered
 from .native import array, directory, drop, handles, loop, raise_if, tensors
+from .variates import direct, library
 
 __all__ = ["Bound", "Kernel", "build", "compiled"]
 
@@ -98,6 +100,8 @@ def build(graph: Graph, steps: int = 1) -> Kernel:
     try:
         with quiet():
             path = directory() / f"ppl-{graph.key(steps)}.so"
+            if draws(graph):
+                library()  # whose functions the code calls
             if not path.exists():
                 _publish(compiled(*lowered(graph, steps), graph, cpp_wrapper=True).current_callable, path)
             return Kernel(None, ctypes.c_void_p(_address(path)), graph.num_out)
@@ -141,7 +145,9 @@ def compiled(module: fx.GraphModule, inputs: list[Tensor], graph: Graph, *, cpp_
     from torch._inductor.fx_passes.joint_graph import joint_graph_passes
     from torch._inductor.virtualized import V
 
-    options = {"cpp_wrapper": cpp_wrapper, "size_asserts": False, "fallback_random": graph.as_eager}
+    options: dict[str, Any] = {"cpp_wrapper": cpp_wrapper, "size_asserts": False, "fallback_random": graph.as_eager}
+    if cpp_wrapper:
+        options["aot_inductor.custom_ops_to_c_shims"] = direct()
     options["triton.cudagraphs"] = any(each.device.type == "cuda" for each in inputs)
     fixed = [0, *range(1, graph.num_state + 1), *range(len(graph.inputs) + 1, len(inputs))]
     with quiet(), torch.no_grad(), config.patch(options), V.set_fake_mode(graph.mode):

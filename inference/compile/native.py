@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["array", "directory", "drop", "handles", "loop", "raise_if", "tensors"]
+__all__ = ["array", "built", "directory", "drop", "handles", "loop", "raise_if", "shims", "tensors"]
 
 
 def directory() -> Path:
@@ -70,32 +70,41 @@ int64_t repeat(Entry entry, const Handle* inputs, int64_t count, Handle* fresh, 
 """
 
 
-@cache
-def loop() -> ctypes.PyDLL:
-    """The loop above. The entry of a graph lets go of the interpreter's lock, so it is called with the lock held."""
-    path = directory() / f"ppl-loop-{hashlib.sha256(_SOURCE.encode()).hexdigest()[:16]}.so"
+def built(name: str, source: str, *flags: str, mode: int = ctypes.DEFAULT_MODE) -> ctypes.PyDLL:
+    """A library of C++, compiled where it has not been yet; its functions are called with the interpreter's lock."""
+    digest = hashlib.sha256(repr((source, flags)).encode()).hexdigest()[:16]
+    path = directory() / f"ppl-{name}-{digest}.so"
     if not path.exists():
         with tempfile.TemporaryDirectory(dir=path.parent) as made:
-            copy, command = Path(made) / path.name, [os.environ.get("CXX", "g++"), "-O2", "-std=c++17"]
+            copy, command = Path(made) / path.name, [os.environ.get("CXX", "g++"), "-std=c++17", *flags]
             subprocess.run(
                 [*command, "-shared", "-fPIC", "-x", "c++", "-", "-o", str(copy)],
-                input=_SOURCE.encode(),
+                input=source.encode(),
                 check=True,
                 capture_output=True,
             )
             copy.replace(path)
-    library = ctypes.PyDLL(str(path))
+    return ctypes.PyDLL(str(path), mode)
+
+
+def shims(*names: str) -> Any:
+    """The addresses of functions of torch's C interface."""
+    torch_cpu = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+    return array([ctypes.cast(torch_cpu[f"aoti_torch_{name}"], ctypes.c_void_p).value for name in names])
+
+
+@cache
+def loop() -> ctypes.PyDLL:
+    """The loop above. The entry of a graph lets go of the interpreter's lock, so it is called with the lock held."""
+    library = built("loop", _SOURCE, "-O2")
     library.what.restype = ctypes.c_char_p
     library.once.restype = library.repeat.restype = ctypes.c_int64
     integer, pointer = ctypes.c_int64, ctypes.c_void_p
     library.once.argtypes = [pointer] * 3
     library.repeat.argtypes = [*[pointer] * 2, integer, *[pointer] * 2, *[integer] * 3, pointer]
-    torch_cpu = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
-    library.connect(*(ctypes.cast(torch_cpu[name], pointer) for name in _SHIM))
+    library.connect.argtypes = [pointer] * 3
+    library.connect(*shims("new_tensor_handle", "delete_tensor_object", "get_data_ptr"))
     return library
-
-
-_SHIM = "aoti_torch_new_tensor_handle", "aoti_torch_delete_tensor_object", "aoti_torch_get_data_ptr"
 
 
 def array(pointers: Sequence[int | None]) -> Any:
