@@ -22,7 +22,7 @@ from inference import SVI, optim
 from inference.compile import drawing, variates
 from ppl import ParamStore, factor, observe, param, plate, sample
 from tests.support.compiling import build_interpreted, compiling
-from tests.support.statistics import LEVEL, STANDARD_ERRORS, assert_follows, assert_frequencies, assert_mean
+from tests.support.statistics import LEVEL, STANDARD_ERRORS, assert_frequencies, assert_mean
 
 POSITIVE = dist.constraints.positive
 COUNT = 40_000
@@ -69,14 +69,14 @@ def test_the_vector_loop_makes_the_words_of_the_single_one() -> None:
 
 @DTYPES
 def test_noise(dtype: torch.dtype) -> None:
-    uniform = draws().uniform((COUNT, 3), dtype, "cpu")
+    uniform = draws().uniform((COUNT, 3), dtype, "cpu").flatten()
     assert ((uniform >= 0) & (uniform < 1)).all()
     assert len(uniform.unique()) > 0.99 * uniform.numel()
-    assert_follows(uniform.double().flatten().numpy(), stats.uniform.cdf)
-    assert_follows(draws().normal((COUNT,), dtype, "cpu").double().numpy(), stats.norm.cdf)
     exponential = draws().exponential((COUNT,), dtype, "cpu")
     assert (exponential > 0).all()
-    assert_follows(exponential.double().numpy(), stats.expon.cdf)
+    normal = draws().normal((COUNT,), dtype, "cpu")
+    for made, law in ((uniform, "uniform"), (normal, "norm"), (exponential, "expon")):
+        assert stats.kstest(made.double().numpy(), law).pvalue > LEVEL
 
 
 def test_normal_numbers_of_an_odd_count() -> None:
@@ -194,22 +194,32 @@ def rates_guide() -> None:
     sample("rate", dist.Gamma(param("b", torch.tensor(2.0), constraint=POSITIVE), 1.0))
 
 
-def test_machine_code_draws_gammas_and_subsamples_without_python() -> None:
-    """The run is one loop of machine code, and its draws are those of the interpreted graph."""
-
-    def started() -> SVI:
-        return SVI(rates, rates_guide, optim.Adam(lr=0.02), store=ParamStore(), seed=4, compile=True)
-
-    svi = started()
-    losses = svi.run(30, progress=False).losses
+@pytest.mark.usefixtures("interpreted")
+def test_run_of_gammas_and_subsamples_needs_no_python() -> None:
+    svi = SVI(rates, rates_guide, optim.Adam(lr=0.02), store=ParamStore(), seed=4, compile=True)
+    svi.run(3, progress=False)
     (step,) = svi.compiled
     assert not step.plan.draws_elsewhere
-    assert step.plan.kernel(1).entry is not None
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("inference.recorded_step.build", build_interpreted)
-        again = started()
-        stepped = [again.step() for _ in range(30)]
-    assert losses.tolist() == pytest.approx(stepped, rel=1e-3)
+
+
+def test_machine_code_draws_what_the_operations_draw() -> None:
+    """Called directly, with no dispatcher: the same numbers of every kind in both precisions."""
+
+    def program(state: Any, data: list[Tensor]) -> Any:
+        single, double = data
+        made = [torch.randn_like(single), torch.rand_like(double), torch._standard_gamma(single), torch.randperm(9)]
+        made += [torch.poisson(double), torch.binomial(double.round(), double / 9), torch._standard_gamma(double)]
+        return compiling.Moved([], made)
+
+    x = torch.linspace(0.1, 8.0, 70)
+    graph = compiling.record(program, [], [x, x.double()])
+    assert not compiling.draws_elsewhere(graph)
+    kernel = compiling.build(graph)
+    assert kernel.entry is not None
+    for counter in (5, 2**31 + 9):
+        found, wanted = (each([torch.tensor(counter), x, x.double()]) for each in (kernel, build_interpreted(graph)))
+        for one, other in zip(found, wanted, strict=True):
+            torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +279,7 @@ def test_gammas_that_failed_are_drawn_again() -> None:
     """The explanation of a nan has the draws of the failed step, although the eager step draws fewer numbers.
 
     The look at a concentration saves the eager step the uniform numbers that stand before those of "z". With other
-    draws, six seeds would all name the site once in 5^6 times.
+    draws, three seeds would all name the site once in 125 times.
     """
 
     def model() -> None:
@@ -283,7 +293,7 @@ def test_gammas_that_failed_are_drawn_again() -> None:
             sample("scale", dist.Gamma(param("a", torch.full((2,), 3.0), constraint=POSITIVE), 1.0))
             sample("z", dist.Normal(torch.zeros(2), 1.0))
 
-    for seed in (1, 2, 4, 5, 9, 12):
+    for seed in (1, 2, 4):
         svi = SVI(model, guide, optim.SGD(lr=0.0), store=ParamStore(), seed=seed, compile=True)
         with pytest.raises(ValueError, match='Site "bad" of the model'):
             svi.run(200, progress=False)
