@@ -14,6 +14,7 @@ from .graph import Graph
 
 __all__ = ["Draws", "draws", "draws_elsewhere", "from_counter"]
 
+FEW = 32  # so many numbers are made inside the kernel that uses them in the time of a call to the generator
 _ODD = 0x9E3779B1, 0x85EBCA6B  # 2^32 over the golden ratio, and an unrelated odd number
 _aten = torch.ops.aten
 
@@ -40,7 +41,7 @@ class Draws:
     def normal(self, shape: Sequence[int], dtype: torch.dtype, device: Any) -> Tensor:
         """Standard normal numbers."""
         wide = torch.float64 if dtype == torch.float64 else torch.float32
-        if torch.device(device).type != "cpu" and dtype != torch.float64:
+        if dtype != torch.float64 and _inside(shape, device):
             return self._random(shape, "randn", device).to(dtype)
         count = math.prod(shape)
         pairs = self.uniform((2, -(-count // 2)), wide, device)
@@ -75,17 +76,21 @@ class Draws:
         return made.reshape(shape)
 
     def _floats(self, shape: Sequence[int], device: Any) -> Tensor:
-        if torch.device(device).type == "cpu":
-            return self._noise(variates.FLOATS, shape)
-        return self._random(shape, "rand", device)
+        if _inside(shape, device):
+            return self._random(shape, "rand", device)
+        return self._noise(variates.FLOATS, shape)
 
     def _random(self, shape: Sequence[int], kind: str, device: Any) -> Tensor:
-        """Of other devices, where Inductor's kernels draw a thread's numbers in the thread."""
+        """By Inductor's own Philox, number by number inside a kernel: fast on a GPU, and for few numbers."""
         from torch._inductor import inductor_prims
 
         seed = self.counter * _ODD[0] + self._stream() * _ODD[1]
         drawn: Tensor = inductor_prims.random(list(shape), seed.to(device), kind)
         return drawn
+
+
+def _inside(shape: Sequence[int], device: Any) -> bool:
+    return torch.device(device).type != "cpu" or math.prod(shape) <= FEW
 
 
 Draw = Callable[..., Tensor]
