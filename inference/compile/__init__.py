@@ -13,8 +13,9 @@ This room is the only one that touches what torch does not promise to keep. It w
 too, it raises `Untraceable`, and the program runs as it is written.
 """
 
+from .drawing import draws, draws_elsewhere
 from .graph import Graph, Moved, Program, layout, record
-from .lowering import draws, draws_elsewhere, lowered
+from .lowering import lowered
 from .machine import Bound, Kernel, build
 from .redrawing import redrawn
 

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
+from .drawing import Draws, from_counter
 from .graph import Graph
 
-__all__ = ["DRAWS", "Lowering", "draws", "draws_elsewhere", "lowered"]
+__all__ = ["Lowering", "lowered"]
 
-_ODD = 0x9E3779B1, 0x85EBCA6B  # 2^32 over the golden ratio, and an unrelated odd number
 _aten = torch.ops.aten
-
-
-def draws(graph: Graph) -> bool:
-    """Whether it draws numbers that come from the counter."""
-    return not graph.as_eager and any(node.target in DRAWS for node in graph.module.graph.nodes)
-
-
-def draws_elsewhere(graph: Graph) -> bool:
-    """Whether it draws numbers that do not come from the counter, but from torch's global generator."""
-    return any(
-        torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
-        and (graph.as_eager or node.target not in DRAWS)
-        for node in graph.module.graph.nodes
-    )
 
 
 class Lowering(fx.Interpreter):
@@ -36,88 +20,21 @@ class Lowering(fx.Interpreter):
 
     def __init__(self, graph: Graph, counter: Tensor) -> None:
         super().__init__(graph.module)
-        self.counter, self.as_eager = counter, graph.as_eager
-        self.draws = 0
-        self.drawn: list[Tensor] = []
+        self.draws, self.known = Draws(counter), from_counter(graph)
+        self.drawn: list[tuple[Any, Tensor]] = []
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if target in _SAME:
             return args[0]
-        draw = None if self.as_eager else DRAWS.get(target)
+        draw = self.known.get(target)
         if draw is None:
             return super().call_function(target, args, kwargs)
-        self.drawn.append(draw(self, *args, **kwargs))
-        return self.drawn[-1]
-
-    def uniform(self, shape: Sequence[int], dtype: torch.dtype, device: Any) -> Tensor:
-        """Numbers in [0, 1)."""
-        drawn = self._random(shape, "rand", device)
-        if dtype == torch.float32:
-            return drawn
-        # as many digits as the dtype holds near 1, since rounding to fewer would give 1; in double, more from another
-        scale = 2.0 ** min(24, round(1 - math.log2(torch.finfo(dtype).eps)))
-        first = (drawn * scale).floor() / scale
-        if dtype != torch.float64:
-            return first.to(dtype)
-        return first.double() + self._random(shape, "rand", device).double() / scale
-
-    def normal(self, shape: Sequence[int], dtype: torch.dtype, device: Any) -> Tensor:
-        """Standard normal numbers."""
-        if dtype != torch.float64:
-            return self._random(shape, "randn", device).to(dtype)
-        radius = (-2 * torch.log1p(-self.uniform(shape, dtype, device))).sqrt()  # Box and Muller (1958)
-        return radius * (2 * torch.pi * self.uniform(shape, dtype, device)).cos()
-
-    def _random(self, shape: Sequence[int], kind: str, device: Any) -> Tensor:
-        from torch._inductor import inductor_prims
-
-        self.draws += 1
-        seed = self.counter * _ODD[0] + self.draws * _ODD[1]
-        drawn: Tensor = inductor_prims.random(list(shape), seed.to(device), kind)
-        return drawn
+        made = draw(self.draws, *args, **kwargs)
+        self.drawn.append((target, made))
+        return made
 
 
 _SAME = {_aten.detach.default, _aten.alias.default, _aten.lift_fresh.default, _aten.lift_fresh_copy.default}
-
-
-def _like(kind: str) -> Callable[..., Tensor]:
-    def draw(run: Lowering, x: Tensor, *, dtype: Any = None, device: Any = None, **_: Any) -> Tensor:
-        found: Tensor = getattr(run, kind)(x.shape, dtype or x.dtype, device or x.device)
-        return found
-
-    return draw
-
-
-def _fresh(kind: str) -> Callable[..., Tensor]:
-    def draw(run: Lowering, size: Any, *, dtype: Any = None, device: Any = None, **_: Any) -> Tensor:
-        found: Tensor = getattr(run, kind)(size, dtype or torch.get_default_dtype(), device or "cpu")
-        return found
-
-    return draw
-
-
-def _bernoulli(run: Lowering, probs: Tensor, **_: Any) -> Tensor:
-    heads: Tensor = run.uniform(probs.shape, probs.dtype, probs.device) < probs
-    return heads.to(probs.dtype)
-
-
-def _into(kind: str) -> Callable[..., Tensor]:
-    def draw(run: Lowering, x: Tensor, a: float = 0.0, b: float = 1.0, **_: Any) -> Tensor:
-        made: Tensor = getattr(run, kind)(x.shape, x.dtype, x.device)
-        return x.copy_(a + (b - a) * made if kind == "uniform" else a + b * made)
-
-    return draw
-
-
-DRAWS: dict[Any, Callable[..., Tensor]] = {
-    _aten.randn_like.default: _like("normal"),
-    _aten.rand_like.default: _like("uniform"),
-    _aten.randn.default: _fresh("normal"),
-    _aten.rand.default: _fresh("uniform"),
-    _aten.normal_.default: _into("normal"),
-    _aten.uniform_.default: _into("uniform"),
-    _aten.bernoulli.default: _bernoulli,
-}
 
 
 def lowered(graph: Graph, steps: int) -> tuple[fx.GraphModule, list[Tensor]]:

@@ -14,10 +14,13 @@ import torch
 from torch import Tensor, fx
 
 from ..untraceable import Untraceable, outside
+from .drawing import draws
 from .graph import Graph, quiet
 from .libraries import library
 from .lowering import lowered
 from .native import Call, array, directory, drop, handles, loop, raise_if, tensors
+from .variates import direct
+from .variates import library as of_draws
 
 __all__ = ["Bound", "Kernel", "build", "compiled"]
 
@@ -109,6 +112,8 @@ def build(graph: Graph, steps: int = 1) -> Kernel:
         return _by_python(graph, steps)
     try:
         with quiet():
+            if draws(graph):
+                of_draws()  # whose functions the code calls
             path = library(directory() / f"ppl-{graph.key(steps)}.so", lambda: _machine_code(graph, steps))
             return Kernel(None, ctypes.c_void_p(_address(path)), graph.num_out)
     except Exception as error:  # a compiler that is missing, or parts of torch that are not promised
@@ -178,8 +183,9 @@ def compiled(module: fx.GraphModule, inputs: list[Tensor], graph: Graph, options
     from torch._inductor.virtualized import V
 
     options = {"size_asserts": False, "fallback_random": graph.as_eager, **options}
-    # of small intermediates: malloc took half of a step
-    options["aot_inductor.allow_stack_allocation"] = options["cpp_wrapper"]
+    if options["cpp_wrapper"]:
+        options["aot_inductor.custom_ops_to_c_shims"] = direct()
+        options["aot_inductor.allow_stack_allocation"] = True  # of small intermediates: malloc took half of a step
     options["triton.cudagraphs"] = any(each.device.type == "cuda" for each in inputs)
     fixed = [0, *range(1, graph.num_state + 1), *range(len(graph.inputs) + 1, len(inputs))]
     with quiet(), torch.no_grad(), config.patch(options), V.set_fake_mode(graph.mode):

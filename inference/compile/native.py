@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .libraries import library as on_disk
+from .libraries import library
 
-__all__ = ["Call", "array", "directory", "drop", "handles", "loop", "raise_if", "tensors"]
+__all__ = ["Call", "array", "built", "directory", "drop", "handles", "loop", "raise_if", "shims", "tensors"]
 
 
 def directory() -> Path:
@@ -113,37 +113,47 @@ class Call(ctypes.Structure):
     ]
 
 
+def built(name: str, source: str, *flags: str, mode: int = ctypes.DEFAULT_MODE) -> ctypes.PyDLL:
+    """A library of C++, compiled where it has not been yet; its functions are called with the interpreter's lock."""
+
+    def made() -> bytes:
+        with tempfile.TemporaryDirectory() as folder:
+            path, compiler = Path(folder) / "made.so", os.environ.get("CXX", "g++")
+            command = [compiler, "-std=c++17", *flags, "-shared", "-fPIC", "-x", "c++", "-", "-o", str(path)]
+            subprocess.run(command, input=source.encode(), check=True, capture_output=True)
+            return path.read_bytes()
+
+    digest = hashlib.sha256(repr((platform.machine(), source, flags)).encode()).hexdigest()[:16]
+    return ctypes.PyDLL(library(directory() / f"ppl-{name}-{digest}.so", made), mode)
+
+
+def shims(*names: str) -> Any:
+    """The addresses of functions of torch's C interface."""
+    torch_cpu = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+    return array([ctypes.cast(torch_cpu[f"aoti_torch_{name}"], ctypes.c_void_p).value for name in names])
+
+
 @cache
 def loop() -> ctypes.PyDLL:
     """The loop above. The entry of a graph lets go of the interpreter's lock, so it is called with the lock held."""
-    name = hashlib.sha256(f"{platform.machine()} {_SOURCE}".encode()).hexdigest()[:16]
-    library = ctypes.PyDLL(on_disk(directory() / f"ppl-loop-{name}.so", _compiled))
-    library.what.restype = ctypes.c_char_p
-    library.once.restype = library.repeat.restype = library.look.restype = integer = ctypes.c_int64
-    pointer = ctypes.c_void_p
-    library.once.argtypes = [pointer] * 3
-    library.repeat.argtypes = [pointer, integer, integer, pointer]
-    library.look.argtypes = [pointer]
-    torch_cpu = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
-    library.connect(*(ctypes.cast(torch_cpu[name], pointer) for name in _SHIM))
-    return library
-
-
-def _compiled() -> bytes:
-    with tempfile.TemporaryDirectory() as made:
-        made_at = Path(made) / "loop.so"
-        command = [os.environ.get("CXX", "g++"), "-O2", "-std=c++17", "-shared", "-fPIC", "-x", "c++", "-"]
-        subprocess.run([*command, "-o", str(made_at)], input=_SOURCE.encode(), check=True, capture_output=True)
-        return made_at.read_bytes()
-
-
-_SHIM = (
-    "aoti_torch_new_tensor_handle",
-    "aoti_torch_delete_tensor_object",
-    "aoti_torch_get_data_ptr",
-    "aoti_torch_grad_mode_is_enabled",
-    "aoti_torch_grad_mode_set_enabled",
-)
+    made = built("loop", _SOURCE, "-O2")
+    pointer, integer = ctypes.c_void_p, ctypes.c_int64
+    made.what.restype = ctypes.c_char_p
+    made.once.restype = made.repeat.restype = made.look.restype = integer
+    made.once.argtypes = [pointer] * 3
+    made.repeat.argtypes = [pointer, integer, integer, pointer]
+    made.look.argtypes = [pointer]
+    made.connect.argtypes = [pointer] * 5
+    made.connect(
+        *shims(
+            "new_tensor_handle",
+            "delete_tensor_object",
+            "get_data_ptr",
+            "grad_mode_is_enabled",
+            "grad_mode_set_enabled",
+        )
+    )
+    return made
 
 
 def array(pointers: Sequence[int | None]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .drawing import draws, from_counter
 from .graph import Graph, quiet
-from .lowering import DRAWS, Lowering, draws
+from .lowering import Lowering
 from .machine import compiled
 
 __all__ = ["redrawn"]
@@ -26,38 +27,52 @@ def redrawn(graph: Graph, inputs: Sequence[Tensor]) -> Iterator[None]:
         inputs: counter, state, data and lifted tensors.
     """
     with quiet(), torch.no_grad():
-        drawn = _draws(graph)(list(inputs)) if draws(graph) else []
-    with _Redrawn(drawn):
+        drawn = _drawn(graph, inputs) if draws(graph) else []
+    with _Redrawn(drawn, from_counter(graph)):
         yield
 
 
-def _draws(graph: Graph) -> Any:
-    """A function from the inputs of a graph to what it draws."""
+def _drawn(graph: Graph, inputs: Sequence[Tensor]) -> list[tuple[Any, Tensor]]:
+    """The random operations of a run, and what they draw."""
     from torch.fx.experimental.proxy_tensor import make_fx
+
+    targets: list[Any] = []
 
     def drawn_by(counter: Tensor, *given: Tensor) -> list[Tensor]:
         run = Lowering(graph, counter)
         run.run(*given)
-        return run.drawn
+        targets[:] = [target for target, _ in run.drawn]
+        return [made for _, made in run.drawn]
 
     lifted = [graph.mode.from_tensor(each.detach()) for each in graph.lifted]
     with graph.mode:
-        inputs = [torch.zeros((), dtype=torch.int64), *graph.inputs, *lifted]
-        module = make_fx(torch.func.functionalize(drawn_by, remove="mutations"), tracing_mode="real")(*inputs)
+        blank = [torch.zeros((), dtype=torch.int64), *graph.inputs, *lifted]
+        module = make_fx(torch.func.functionalize(drawn_by, remove="mutations"), tracing_mode="real")(*blank)
     module.graph.eliminate_dead_code()
     module.recompile()
-    return compiled(module, inputs, graph, {"cpp_wrapper": False})
+    made = compiled(module, blank, graph, {"cpp_wrapper": False})(list(inputs))
+    return list(zip(targets, made, strict=True))
 
 
 class _Redrawn(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    """Hands out numbers that were drawn before, as long as they have the shapes that are asked for."""
+    """Hands out numbers that were drawn before, to the operations and in the shapes that they were drawn for.
 
-    def __init__(self, drawn: Sequence[Tensor]) -> None:
+    A program that looks at values may draw less than its graph, which cannot; what it leaves out is passed over.
+    """
+
+    def __init__(self, drawn: Sequence[tuple[Any, Tensor]], known: Container[Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        self.left = list(drawn)
+        self.left, self.known = list(drawn), known
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         value = func(*args, **(kwargs or {}))
-        if func in DRAWS and self.left and self.left[0].shape == value.shape:
-            value.copy_(self.left.pop(0))
+        if func not in self.known:
+            return value
+        fitting = (
+            place for place, (target, made) in enumerate(self.left) if target is func and made.shape == value.shape
+        )
+        place = next(fitting, None)
+        if place is not None:
+            value.copy_(self.left[place][1])
+            del self.left[: place + 1]
         return value
