@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, fx
 
 from .graph import Graph
+from .once import computed_once
+from .products import product_of
 
 __all__ = ["DRAWS", "Lowering", "draws", "draws_elsewhere", "lowered"]
 
@@ -45,7 +47,7 @@ class Lowering(fx.Interpreter):
             return args[0]
         draw = None if self.as_eager else DRAWS.get(target)
         if draw is None:
-            return super().call_function(target, args, kwargs)
+            return super().call_function(product_of(target, args) or target, args, kwargs)
         self.drawn.append(draw(self, *args, **kwargs))
         return self.drawn[-1]
 
@@ -155,7 +157,7 @@ def lowered(graph: Graph, steps: int) -> tuple[fx.GraphModule, list[Tensor]]:
         functional = torch.func.functionalize(whole, remove="mutations")
         module = make_fx(functional, decomposition_table=table, tracing_mode="real")(*inputs)
     module.graph.eliminate_dead_code()
-    module.recompile()
+    computed_once(module)
     return module, inputs
 
 
