@@ -9,6 +9,8 @@ from torch import Tensor, fx
 
 from .drawing import Draws, from_counter
 from .graph import Graph
+from .once import computed_once
+from .products import product_of
 
 __all__ = ["Lowering", "lowered"]
 
@@ -28,7 +30,7 @@ class Lowering(fx.Interpreter):
             return args[0]
         draw = self.known.get(target)
         if draw is None:
-            return super().call_function(target, args, kwargs)
+            return super().call_function(product_of(target, args) or target, args, kwargs)
         made = draw(self.draws, *args, **kwargs)
         self.drawn.append((target, made))
         return made
@@ -72,7 +74,7 @@ def lowered(graph: Graph, steps: int) -> tuple[fx.GraphModule, list[Tensor]]:
         functional = torch.func.functionalize(whole, remove="mutations")
         module = make_fx(functional, decomposition_table=table, tracing_mode="real")(*inputs)
     module.graph.eliminate_dead_code()
-    module.recompile()
+    computed_once(module)
     return module, inputs
 
 

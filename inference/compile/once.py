@@ -1,0 +1,39 @@
+"""What a larger tensor reads is computed once, and not anew for each of its entries."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, fx
+
+__all__ = ["computed_once"]
+
+_as_strided = torch.ops.aten.as_strided.default
+
+
+def computed_once(module: fx.GraphModule) -> None:
+    """Give memory of its own to every result on the CPU that something larger reads; `module` is changed.
+
+    Inductor writes the formula of what an operation reads into the loop of the operation. Where that is a number or a
+    row and the loop runs over a matrix, it is computed again for each entry: the two powers in the bias correction of
+    Adam, over the weights of an autoencoder, took as long as all its matrix products. A view by strides is what makes
+    Inductor store a result; it costs nothing itself.
+    """
+    for node in list(module.graph.nodes):
+        value = node.meta.get("val")
+        if _worth_storing(node, value) and any(_entries(user) > value.numel() for user in node.users):
+            with module.graph.inserting_after(node):
+                stored = module.graph.call_function(_as_strided, (node, list(value.shape), list(value.stride())))
+            stored.meta["val"] = value
+            node.replace_all_uses_with(stored, lambda user, stored=stored: user is not stored)
+    module.recompile()
+
+
+def _worth_storing(node: fx.Node, value: object) -> bool:
+    """Whether it is computed entry by entry; what is not has memory already, or is a view."""
+    pointwise = torch.Tag.pointwise in getattr(node.target, "tags", ())
+    return pointwise and isinstance(value, Tensor) and value.device.type == "cpu" and value.is_contiguous()
+
+
+def _entries(node: fx.Node) -> int:
+    value = node.meta.get("val")
+    return value.numel() if isinstance(value, Tensor) else 0
