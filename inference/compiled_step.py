@@ -298,5 +298,5 @@ class _Ready:
 
 
 def counter(seed: int, step: int) -> int:
-    """Where the draws of a step begin; neighbouring steps have neighbouring counters, seeds lie far apart."""
-    return (seed * 0x5851F42D + 0x14057B7F) % 2**31 + step
+    """Where the draws of a step begin: another place for each seed below 2^31 and each step below 2^32."""
+    return (seed % 2**31) << 32 | step

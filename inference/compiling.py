@@ -111,7 +111,7 @@ class _Recorded:
         self.learns = any(each.requires_grad for each in self.graph.lifted)
 
     def __call__(self, tensors: Sequence[Tensor]) -> Any:
-        start = torch.randint(2**31, ()) if self.draws else self.start  # which a run moves on
+        start = torch.randint(2**62, ()) if self.draws else self.start  # which a run moves on
         found = iter(self.kernel([start, *tensors, *self.graph.lifted]))
         out = [next(found) if tensor else value for tensor, value in zip(self.tensors, self.out, strict=True)]
         return rebuilt(out, self.structure)

@@ -7,6 +7,7 @@ from torch import Tensor, fx
 
 __all__ = ["computed_once"]
 
+_MANY = 2**10  # entries; for so many, most formulas take longer than a loop of its own for what they read
 _as_strided = torch.ops.aten.as_strided.default
 
 
@@ -20,7 +21,7 @@ def computed_once(module: fx.GraphModule) -> None:
     """
     for node in list(module.graph.nodes):
         value = node.meta.get("val")
-        if _worth_storing(node, value) and any(_entries(user) > value.numel() for user in node.users):
+        if _worth_storing(node, value) and any(_entries(user) > max(value.numel(), _MANY) for user in node.users):
             with module.graph.inserting_after(node):
                 stored = module.graph.call_function(_as_strided, (node, list(value.shape), list(value.stride())))
             stored.meta["val"] = value
