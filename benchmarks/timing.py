@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import random
-from collections.abc import Callable, Hashable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import repeat
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 
-__all__ = ["Contender", "installed", "microseconds"]
+__all__ = ["Contender", "installed", "microseconds", "one_core"]
 
 Key = TypeVar("Key", bound=Hashable)
 BLOCK = 0.01  # seconds
@@ -34,6 +35,20 @@ class Contender:
     call: Callable[[], Any]
     around: Callable[[], AbstractContextManager[object]] = nullcontext
     steps: int = 1
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """This process, and what it starts, on one core: XLA takes as many threads as there are, whatever it is told."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def installed(name: str) -> ModuleType | None:
