@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from inference.compile.once import computed_once
 from tests.support.compiling import compiling
 
 Function = Callable[..., Tensor]
@@ -20,6 +21,7 @@ def recorded(function: Function, *given: Tensor) -> compiling.Graph:
 
 def operations(function: Function, *given: Tensor) -> list[object]:
     module, _ = compiling.lowered(recorded(function, *given), 1)
+    computed_once(module)
     return [node.target for node in module.graph.nodes]
 
 
