@@ -15,7 +15,7 @@ from .graph import Graph
 __all__ = ["Draws", "draws", "draws_elsewhere", "from_counter"]
 
 FEW = 32  # so many numbers are made inside the kernel that uses them in the time of a call to the generator
-_ODD = 0x9E3779B1, 0x85EBCA6B  # 2^32 over the golden ratio, and an unrelated odd number
+_ODD = 0x9E3779B1, 0x85EBCA6B, 0xC2B2AE35  # 2^32 over the golden ratio, and unrelated odd numbers
 _aten = torch.ops.aten
 
 
@@ -61,7 +61,8 @@ class Draws:
     def variates(self, law: int, first: Tensor, second: Tensor | None = None) -> Tensor:
         """Draws of the laws that take a loop per number, on the CPU."""
         wide = torch.float64 if first.dtype == torch.float64 else torch.float32
-        given = [each.to(wide).contiguous() for each in (first, first if second is None else second)]
+        both = torch.broadcast_tensors(first, first if second is None else second)
+        given = [each.to(wide).contiguous() for each in both]
         _, operation = variates.operations()
         made: Tensor = operation(self.counter, self._stream(), law, *given)
         return made.to(first.dtype)
@@ -84,7 +85,8 @@ class Draws:
         """By Inductor's own Philox, number by number inside a kernel: fast on a GPU, and for few numbers."""
         from torch._inductor import inductor_prims
 
-        seed = self.counter * _ODD[0] + self._stream() * _ODD[1]
+        # of which 32 bits count: without its upper half a counter would say the step, and not the run
+        seed = self.counter * _ODD[0] + (self.counter >> 32) * _ODD[2] + self._stream() * _ODD[1]
         drawn: Tensor = inductor_prims.random(list(shape), seed.to(device), kind)
         return drawn
 

@@ -9,7 +9,6 @@ from torch import Tensor, fx
 
 from .drawing import Draws, from_counter
 from .graph import Graph
-from .once import computed_once
 from .products import product_of
 
 __all__ = ["Lowering", "lowered"]
@@ -74,7 +73,6 @@ def lowered(graph: Graph, steps: int) -> tuple[fx.GraphModule, list[Tensor]]:
         functional = torch.func.functionalize(whole, remove="mutations")
         module = make_fx(functional, decomposition_table=table, tracing_mode="real")(*inputs)
     module.graph.eliminate_dead_code()
-    computed_once(module)
     return module, inputs
 
 

@@ -19,6 +19,7 @@ from .graph import Graph, quiet
 from .libraries import library
 from .lowering import lowered
 from .native import Call, array, directory, drop, handles, loop, raise_if, tensors
+from .once import computed_once
 from .variates import direct
 from .variates import library as of_draws
 
@@ -185,12 +186,15 @@ def compiled(module: fx.GraphModule, inputs: list[Tensor], graph: Graph, options
     options = {"size_asserts": False, "fallback_random": graph.as_eager, **options}
     if options["cpp_wrapper"]:
         options["aot_inductor.custom_ops_to_c_shims"] = direct()
-        options["aot_inductor.allow_stack_allocation"] = True  # of small intermediates: malloc took half of a step
+        # of small intermediates: malloc took half of a step. Outputs lie in memory that the next run writes to, so this
+        # is for steps, whose losses are read at once
+        options["aot_inductor.allow_stack_allocation"] = graph.num_state > 0
     options["triton.cudagraphs"] = any(each.device.type == "cuda" for each in inputs)
     fixed = [0, *range(1, graph.num_state + 1), *range(len(graph.inputs) + 1, len(inputs))]
     with quiet(), torch.no_grad(), config.patch(options), V.set_fake_mode(graph.mode):
         with graph.mode:
             module = joint_graph_passes(module)
+        computed_once(module)  # after that pass, which would put a transposed `x` in place of `x + 0`, and its strides
         # code that names itself is not taken for what a killed process has left in Inductor's cache, cut short
         next(iter(module.graph.nodes)).target += f"_{uuid4().hex}"
         with tracing(TracingContext(graph.mode)):
