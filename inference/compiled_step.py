@@ -24,7 +24,7 @@ from ppl_dist.tree import flattened
 from .baselines import Baselines
 from .compile import Bound, redrawn
 from .moving import Option, numbers
-from .recorded_step import Call, LossOf, Plan, Stepping, facts_of, fixed, state_of, update_of
+from .recorded_step import Call, LossOf, Plan, Stepping, facts_of, fixed, hooked, state_of, update_of
 from .untraceable import Untraceable, outside
 
 __all__ = ["CompiledStep", "CompiledSteps"]
@@ -215,6 +215,7 @@ class _Ready:
             # `x.data = y` and `net.double()` put other memory, of another layout, behind the same tensor
             and not self._kernel(1).moved()
             and not self.plan.graph.switched
+            and not any(map(hooked, self.leaves))
             # where nothing at all has changed, the first look is enough, and takes no time
             and (self._groups == self._as_told or self._told == self._recorded())
         )

@@ -19,7 +19,7 @@ from .moving import Option, moments, moved, numbers
 from .optim import Update
 from .untraceable import Untraceable
 
-__all__ = ["Call", "LossOf", "Plan", "Stepping", "facts_of", "fixed", "state_of", "update_of"]
+__all__ = ["Call", "LossOf", "Plan", "Stepping", "facts_of", "fixed", "hooked", "state_of", "update_of"]
 
 LossOf = Callable[[ParamStore, Baselines, Sequence[Any], Mapping[str, Any]], Tensor]
 
@@ -78,6 +78,10 @@ class Plan:
         update = update_of(owned)
         self.names = list(owned.params)
         leaves = list(owned.params.leaves.values())
+        if any(map(hooked, leaves)):
+            raise Untraceable(
+                "a parameter has a hook, which Python runs. Try inference.optim with clip_value or clip_norm."
+            )
         self.slots = list(moments(update, leaves))
         self.sites = list(owned.baselines.averages)
         self.options = [option for option in numbers(update) if option in inputs]
@@ -151,6 +155,11 @@ class _InPlaceOf(TorchFunctionMode):
         return type(given)(map(self._put, given)) if type(given) in (list, tuple) else given
 
 
+def hooked(leaf: Tensor) -> bool:
+    """Whether a hook waits for the gradient of a parameter."""
+    return bool(leaf._backward_hooks or leaf._post_accumulate_grad_hooks)
+
+
 def state_of(owned: Stepping) -> list[Tensor]:
     """All that a step moves."""
     leaves = list(owned.params.leaves.values())
@@ -167,7 +176,7 @@ def facts_of(owned: Stepping) -> Hashable:
     """What a graph knows of the state it moves."""
     leaves = owned.params.leaves
     return (
-        tuple((name, _meta(leaf), owned.params.constraint(name)) for name, leaf in leaves.items()),
+        tuple((name, _meta(leaf), hooked(leaf), owned.params.constraint(name)) for name, leaf in leaves.items()),
         tuple((slot, _meta(value)) for slot, value in moments(update_of(owned), list(leaves.values())).items()),
         tuple((name, _meta(value)) for name, value in owned.baselines.averages.items()),
     )

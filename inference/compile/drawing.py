@@ -61,7 +61,7 @@ class Draws:
     def variates(self, law: int, first: Tensor, second: Tensor | None = None) -> Tensor:
         """Draws of the laws that take a loop per number, on the CPU."""
         wide = torch.float64 if first.dtype == torch.float64 else torch.float32
-        both = torch.broadcast_tensors(first, first if second is None else second)
+        both = torch.broadcast_tensors(first, first if second is None else second)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         given = [each.to(wide).contiguous() for each in both]
         _, operation = variates.operations()
         made: Tensor = operation(self.counter, self._stream(), law, *given)

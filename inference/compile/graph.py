@@ -215,7 +215,7 @@ def quiet() -> Iterator[None]:
     logger = logging.getLogger("torch")
     with _ALONE, warnings.catch_warnings():
         level = logger.level
-        logger.setLevel(logging.CRITICAL)
+        logger.setLevel(logging.CRITICAL + 1)
         warnings.simplefilter("ignore")
         try:
             yield

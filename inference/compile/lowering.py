@@ -30,9 +30,20 @@ class Lowering(fx.Interpreter):
         draw = self.known.get(target)
         if draw is None:
             return super().call_function(product_of(target, args) or target, args, kwargs)
-        made = draw(self.draws, *args, **kwargs)
+        made = self._laid_out(draw(self.draws, *args, **kwargs))
         self.drawn.append((target, made))
         return made
+
+    def run_node(self, n: fx.Node) -> Any:
+        self.node = n
+        return super().run_node(n)
+
+    def _laid_out(self, made: Tensor) -> Tensor:
+        """`made` with the strides that torch's own operation gave when the graph was recorded."""
+        wanted = self.node.meta.get("val")
+        if not isinstance(wanted, Tensor) or made.stride() == wanted.stride():
+            return made
+        return torch.empty_strided(wanted.shape, wanted.stride(), dtype=made.dtype, device=made.device).copy_(made)
 
 
 _SAME = {_aten.detach.default, _aten.alias.default, _aten.lift_fresh.default, _aten.lift_fresh_copy.default}

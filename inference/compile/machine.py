@@ -15,7 +15,7 @@ from torch import Tensor, fx
 
 from ..untraceable import Untraceable, outside
 from .drawing import draws
-from .graph import Graph, quiet
+from .graph import Graph, layout, quiet
 from .libraries import library
 from .lowering import lowered
 from .native import Call, array, directory, drop, handles, loop, raise_if, tensors
@@ -62,7 +62,7 @@ class Bound:
         self._call = Call(kernel.entry, *arrays, count, num_out)
         self._reference = ctypes.byref(self._call)
         self._loop = loop() if kernel.entry else None
-        self._addresses: list[int] = []
+        self._marks: list[Any] = []
         self.moved()
         finalize(self, drop, self._handles)
 
@@ -74,11 +74,11 @@ class Bound:
             drop([old])
 
     def moved(self) -> bool:
-        """Whether other memory than at the last look is behind an input."""
+        """Whether other memory than at the last look is behind an input, or in another layout."""
         if self._loop is not None:
             return bool(self._loop.look(self._reference))
-        before, self._addresses = self._addresses, [each.data_ptr() for each in self.inputs]
-        return before != self._addresses
+        before, self._marks = self._marks, [(each.data_ptr(), layout(each)) for each in self.inputs]
+        return before != self._marks
 
     def run(self, times: int, each: int, losses: Any) -> int:
         """Run `times` times; each run writes its first output, `each` doubles, behind each other to `losses`.
@@ -156,7 +156,10 @@ def _by_python(graph: Graph, steps: int) -> Kernel:
         Untraceable: this way is closed too.
     """
     with quiet():
-        module, inputs = lowered(graph, steps)
+        try:
+            module, inputs = lowered(graph, steps)
+        except Exception as error:
+            raise Untraceable(f"its operations have no other form ({type(error).__name__}: {error}).") from error
         try:
             return Kernel(compiled(module, inputs, graph, {"cpp_wrapper": False}), None, graph.num_out)
         except Exception:
@@ -184,6 +187,9 @@ def compiled(module: fx.GraphModule, inputs: list[Tensor], graph: Graph, options
     from torch._inductor.virtualized import V
 
     options = {"size_asserts": False, "fallback_random": graph.as_eager, **options}
+    # what several operations read is stored when it is this long: otherwise series like those of the gamma function are
+    # written out at each use, and take minutes to compile; within one kernel a stored number costs nothing
+    options["realize_cpu_opcount_threshold"] = 15
     if options["cpp_wrapper"]:
         options["aot_inductor.custom_ops_to_c_shims"] = direct()
         # of small intermediates: malloc took half of a step. Outputs lie in memory that the next run writes to, so this

@@ -43,19 +43,25 @@ using Entry = void (*)(Handle*, Handle*);
 static int32_t (*share)(Handle, Handle*);
 static int32_t (*drop)(Handle);
 static int32_t (*data)(Handle, void**);
+static int32_t (*dims)(Handle, int64_t*);
+static int32_t (*sizes)(Handle, int64_t**);
+static int32_t (*strides)(Handle, int64_t**);
+static int32_t (*dtype)(Handle, int32_t*);
 static bool (*with_grad)();
 static void (*set_grad)(bool);
 static thread_local std::string message;
 struct Call {
   Entry entry;
   Handle *inputs, *fresh, *outputs;
-  void** addresses;
+  uint64_t* marks;
   int64_t count, num_out;
 };
 extern "C" {
-void connect(void* a, void* b, void* c, void* d, void* e) {
-  share = (decltype(share))a, drop = (decltype(drop))b, data = (decltype(data))c;
-  with_grad = (decltype(with_grad))d, set_grad = (decltype(set_grad))e;
+void connect(void** to) {
+  share = (decltype(share))to[0], drop = (decltype(drop))to[1], data = (decltype(data))to[2];
+  with_grad = (decltype(with_grad))to[3], set_grad = (decltype(set_grad))to[4];
+  dims = (decltype(dims))to[5], sizes = (decltype(sizes))to[6], strides = (decltype(strides))to[7];
+  dtype = (decltype(dtype))to[8];
 }
 const char* what() { return message.c_str(); }
 int64_t once(Entry entry, Handle* inputs, Handle* outputs) {
@@ -81,13 +87,21 @@ int64_t repeat(Call* call, int64_t times, int64_t each, double* losses) {
   }
   return times;
 }
+static uint64_t mark(Handle tensor) {  // of its memory and its layout
+  void* address;
+  int64_t dim, *size, *stride;
+  int32_t type;
+  data(tensor, &address), dims(tensor, &dim), sizes(tensor, &size), strides(tensor, &stride), dtype(tensor, &type);
+  uint64_t found = (uint64_t)address ^ (uint64_t)type << 48;
+  for (int64_t k = 0; k < dim; ++k) found = ((found ^ size[k]) * 0x100000001B3u ^ stride[k]) * 0x100000001B3u;
+  return found;
+}
 int64_t look(Call* call) {
   int64_t moved = 0;
   for (int64_t j = 0; j < call->count; ++j) {
-    void* now;
-    data(call->inputs[j], &now);
-    moved += now != call->addresses[j];
-    call->addresses[j] = now;
+    uint64_t now = mark(call->inputs[j]);
+    moved += now != call->marks[j];
+    call->marks[j] = now;
   }
   return moved;
 }
@@ -102,12 +116,12 @@ class Call(ctypes.Structure):
         entry: the address of the machine code.
         inputs: handles that stay; each run is given new ones, in `fresh`.
         outputs: where a run puts its handles.
-        addresses: where the inputs' memory was at the last look.
+        marks: numbers that stand for where the inputs' memory was at the last look, and how it was laid out.
     """
 
     _fields_ = [
         ("entry", ctypes.c_void_p),
-        *((name, ctypes.POINTER(ctypes.c_void_p)) for name in ("inputs", "fresh", "outputs", "addresses")),
+        *((name, ctypes.POINTER(ctypes.c_void_p)) for name in ("inputs", "fresh", "outputs", "marks")),
         ("count", ctypes.c_int64),
         ("num_out", ctypes.c_int64),
     ]
@@ -143,17 +157,14 @@ def loop() -> ctypes.PyDLL:
     made.once.argtypes = [pointer] * 3
     made.repeat.argtypes = [pointer, integer, integer, pointer]
     made.look.argtypes = [pointer]
-    made.connect.argtypes = [pointer] * 5
-    made.connect(
-        *shims(
-            "new_tensor_handle",
-            "delete_tensor_object",
-            "get_data_ptr",
-            "grad_mode_is_enabled",
-            "grad_mode_set_enabled",
-        )
-    )
+    made.connect(shims(*_USED))
     return made
+
+
+_USED = (
+    *("new_tensor_handle", "delete_tensor_object", "get_data_ptr", "grad_mode_is_enabled", "grad_mode_set_enabled"),
+    *("get_dim", "get_sizes", "get_strides", "get_dtype"),
+)
 
 
 def array(pointers: Sequence[int | None]) -> Any:

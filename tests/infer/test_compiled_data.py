@@ -66,6 +66,47 @@ def test_a_batch_that_is_filled_anew() -> None:
     assert refilled(model, guide, "eager draws") == pytest.approx(refilled(model, guide, False), rel=1e-5)
 
 
+def test_data_that_are_transposed_in_place() -> None:
+    def model(x: Tensor) -> None:
+        z = sample("z", dist.Normal(0.0, 1.0))
+        observe("y", dist.Normal(z * torch.arange(4.0).reshape(2, 2), 1.0).to_event(2), x)
+
+    def losses_with(how: Literal[False, "eager draws"]) -> list[float]:
+        x = torch.tensor([[0.0, 3.0], [-2.0, 1.0]])
+        svi = SVI(model, lambda _: guide(DATA), optim.Adam(lr=0.05), store=ParamStore(), seed=3, compile=how)
+        losses = [svi.step(x), svi.step(x)]
+        x.t_()
+        return [*losses, svi.step(x), svi.step(x)]
+
+    assert losses_with("eager draws") == pytest.approx(losses_with(False), rel=1e-5)
+
+
+def test_a_hook_on_a_parameter_is_called() -> None:
+    store = ParamStore()
+    svi = SVI(mean, guide, optim.SGD(lr=0.1), store=store, seed=3, compile=True)
+    svi.step(DATA)
+    svi.step(DATA)
+    assert len(svi.compiled) == 1
+    leaf = next(iter(store.leaves.values()))
+    calls: list[Tensor] = []
+    leaf.register_hook(calls.append)  # type: ignore[no-untyped-call]
+    with pytest.warns(UserWarning, match="a parameter has a hook"):
+        svi.step(DATA)
+    assert len(calls) == 1
+
+
+def test_draws_that_are_laid_out_like_a_transposed_tensor() -> None:
+    def model(y: Tensor) -> None:
+        noise = torch.randn_like(torch.ones(2, 3).t()).t().view(-1)
+        z = sample("z", dist.Normal(0.0, 1.0))
+        observe("y", dist.Normal(z + 0.1 * noise.sum(), 1.0).expand([6]).to_event(1), y)
+
+    svi = SVI(model, guide, optim.SGD(lr=0.1), store=ParamStore(), seed=3, compile=True)
+    losses = [svi.step(DATA) for _ in range(4)]
+    assert len(svi.compiled) == 1
+    assert len(set(losses)) == 4
+
+
 def test_a_network_by_its_own_name() -> None:
     """Registered with `ppl.module`, and then called as it is: as scripts of Pyro do."""
 

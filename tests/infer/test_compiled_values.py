@@ -45,3 +45,17 @@ def test_counts_and_chances_that_broadcast() -> None:
     chances = torch.tensor([0.0, 1.0, 0.0, 1.0, 1.0])
     drawn = inference.compile(torch.binomial)(torch.tensor([10.0]), chances)
     assert drawn.tolist() == [0.0, 10.0, 0.0, 10.0, 10.0]
+
+
+def test_another_layout_behind_the_same_tensor_is_seen() -> None:
+    x = torch.arange(4.0).reshape(2, 2)
+    function = inference.compile(lambda x: x + 1.0)
+    function(x)
+    (recorded,) = function.known.values()
+    assert recorded is not None
+    bound = recorded.kernel.bound([torch.tensor(0), x])
+    assert not bound.moved()
+    for change in (x.t_, lambda: x.set_(torch.ones(2, 2).t()), lambda: x.resize_(4)):  # type: ignore[no-untyped-call]
+        change()
+        assert bound.moved()
+        assert not bound.moved()
