@@ -167,6 +167,8 @@ class _Ready:
     ) -> None:
         self.step, self.plan, self.owned = step, step.plan, owned
         self.update, self.leaves = update_of(owned), list(owned.params.leaves.values())
+        for leaf in self.leaves:
+            leaf.grad = None  # of the eager step before; those of the graph are gone when it ends
         averages = {name: owned.baselines.averages[name].clone() for name in self.plan.sites}
         self.baselines = owned.baselines = Baselines(averages)
         state = state_of(owned)

@@ -81,6 +81,14 @@ def test_data_that_are_transposed_in_place() -> None:
     assert losses_with("eager draws") == pytest.approx(losses_with(False), rel=1e-5)
 
 
+def test_no_gradients_are_kept() -> None:
+    store = ParamStore()
+    svi = SVI(mean, guide, optim.SGD(lr=0.1), store=store, seed=3, compile=True)
+    svi.step(DATA)
+    svi.step(DATA)
+    assert [leaf.grad for leaf in store.leaves.values()] == [None] * len(store.leaves)
+
+
 def test_a_hook_on_a_parameter_is_called() -> None:
     store = ParamStore()
     svi = SVI(mean, guide, optim.SGD(lr=0.1), store=store, seed=3, compile=True)
