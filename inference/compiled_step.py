@@ -22,9 +22,9 @@ from torch import Tensor
 from ppl_dist.tree import flattened
 
 from .baselines import Baselines
-from .compile import Bound, redrawn
+from .compile import Bound, hooked, redrawn
 from .moving import Option, numbers
-from .recorded_step import Call, LossOf, Plan, Stepping, facts_of, fixed, hooked, state_of, update_of
+from .recorded_step import Call, LossOf, Plan, Stepping, facts_of, fixed, state_of, update_of
 from .untraceable import Untraceable, outside
 
 __all__ = ["CompiledStep", "CompiledSteps"]

@@ -16,7 +16,7 @@ from ppl_dist import validating
 from ppl_dist.tree import flattened, rebuilt
 from ppl_dist.values import plainly_eager
 
-from .compile import Graph, Kernel, Moved, build, draws, layout, record
+from .compile import Graph, Kernel, Moved, build, constant, draws, layout, record
 from .untraceable import Untraceable, outside
 
 __all__ = ["Compiled", "compile"]
@@ -162,11 +162,7 @@ def _ids(store: ParamStore) -> list[Hashable]:
 
 
 def _fact(each: Any) -> Hashable:
-    if isinstance(each, Tensor):
-        return layout(each)
-    if type(each) is float:
-        return float, each.hex()  # 0.0 is not -0.0, and nan is nan
-    return (type(each), each) if isinstance(each, Hashable) else id(each)
+    return layout(each) if isinstance(each, Tensor) else constant(each)
 
 
 _TENSORS = {Tensor, torch.nn.Parameter}

@@ -14,12 +14,12 @@ from ppl_dist import validating
 from ppl_dist.tree import rebuilt
 
 from .baselines import Baselines
-from .compile import Graph, Kernel, Moved, build, draws_elsewhere, layout, record
+from .compile import Graph, Kernel, Moved, build, constant, draws_elsewhere, hooked, layout, record
 from .moving import Option, moments, moved, numbers
 from .optim import Update
 from .untraceable import Untraceable
 
-__all__ = ["Call", "LossOf", "Plan", "Stepping", "facts_of", "fixed", "hooked", "state_of", "update_of"]
+__all__ = ["Call", "LossOf", "Plan", "Stepping", "facts_of", "fixed", "state_of", "update_of"]
 
 LossOf = Callable[[ParamStore, Baselines, Sequence[Any], Mapping[str, Any]], Tensor]
 
@@ -68,7 +68,7 @@ class Call:
             return _meta(each)
         if place in self.numbers:
             return float
-        return (type(each), each) if isinstance(each, Hashable) else id(each)
+        return constant(each)
 
 
 class Plan:
@@ -153,11 +153,6 @@ class _InPlaceOf(TorchFunctionMode):
         if isinstance(given, dict):
             return {name: self._put(each) for name, each in given.items()}
         return type(given)(map(self._put, given)) if type(given) in (list, tuple) else given
-
-
-def hooked(leaf: Tensor) -> bool:
-    """Whether a hook waits for the gradient of a parameter."""
-    return bool(leaf._backward_hooks or leaf._post_accumulate_grad_hooks)
 
 
 def state_of(owned: Stepping) -> list[Tensor]:

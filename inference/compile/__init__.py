@@ -14,7 +14,7 @@ too, it raises `Untraceable`, and the program runs as it is written.
 """
 
 from .drawing import draws, draws_elsewhere
-from .graph import Graph, Moved, Program, layout, record
+from .graph import Graph, Moved, Program, constant, hooked, layout, record
 from .lowering import lowered
 from .machine import Bound, Kernel, build
 from .redrawing import redrawn
@@ -27,8 +27,10 @@ __all__ = [
     "Moved",
     "Program",
     "build",
+    "constant",
     "draws",
     "draws_elsewhere",
+    "hooked",
     "layout",
     "lowered",
     "record",

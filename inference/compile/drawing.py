@@ -20,7 +20,10 @@ _aten = torch.ops.aten
 
 
 class Draws:
-    """The draws of one run of a graph: a key for the run, and a stream of its own for each draw."""
+    """The draws of one run of a graph: a key for the run, and a stream of its own for each draw.
+
+    Few numbers are drawn by Inductor, whose keys have 32 bits: within a run they differ, between seeds they may meet.
+    """
 
     def __init__(self, counter: Tensor) -> None:
         self.counter, self.streams = counter, 0

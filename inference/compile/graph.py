@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from ..untraceable import Untraceable, explained
 
-__all__ = ["Graph", "Moved", "Program", "layout", "quiet", "record"]
+__all__ = ["Graph", "Moved", "Program", "constant", "hooked", "layout", "quiet", "record"]
 
 Program = Callable[[list[Tensor], list[Tensor]], "Moved"]
 
@@ -107,6 +107,18 @@ class Graph:
 def layout(tensor: Tensor) -> Hashable:
     """What machine code takes for granted of an input."""
     return tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device
+
+
+def constant(value: Any) -> Hashable:
+    """What tells a value that becomes part of a graph from others."""
+    if type(value) is float:
+        return float, value.hex()  # 0.0 is not -0.0, and nan is nan
+    return (type(value), value) if isinstance(value, Hashable) else id(value)
+
+
+def hooked(leaf: Tensor) -> bool:
+    """Whether a hook waits for the gradient of a parameter."""
+    return bool(leaf._backward_hooks or leaf._post_accumulate_grad_hooks)
 
 
 @cache

@@ -159,7 +159,8 @@ def _by_python(graph: Graph, steps: int) -> Kernel:
         try:
             module, inputs = lowered(graph, steps)
         except Exception as error:
-            raise Untraceable(f"its operations have no other form ({type(error).__name__}: {error}).") from error
+            what = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise Untraceable(f"its operations cannot be put in a form without side effects ({what}).") from error
         try:
             return Kernel(compiled(module, inputs, graph, {"cpp_wrapper": False}), None, graph.num_out)
         except Exception:

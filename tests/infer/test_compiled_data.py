@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -77,6 +78,18 @@ def test_data_that_are_transposed_in_place() -> None:
         losses = [svi.step(x), svi.step(x)]
         x.t_()
         return [*losses, svi.step(x), svi.step(x)]
+
+    assert losses_with("eager draws") == pytest.approx(losses_with(False), rel=1e-5)
+
+
+def test_zero_is_not_minus_zero() -> None:
+    def model(y: Tensor, sign: float) -> None:
+        z = sample("z", dist.Normal(0.0, 1.0))
+        observe("y", dist.Normal(z + math.copysign(1.0, sign), 1.0).expand([6]).to_event(1), y)
+
+    def losses_with(how: Literal[False, "eager draws"]) -> list[float]:
+        svi = SVI(model, lambda y, _: guide(y), optim.SGD(lr=0.1), store=ParamStore(), seed=3, compile=how)
+        return [svi.step(DATA, sign) for sign in (0.0, 0.0, -0.0, -0.0)]
 
     assert losses_with("eager draws") == pytest.approx(losses_with(False), rel=1e-5)
 
