@@ -177,6 +177,11 @@ class Optim:
             raise TypeError(f"Optim: expected a torch.optim class, got {kind!r}. Try Optim(torch.optim.SGD, lr=0.1).")
         if schedule is not None and not callable(schedule):
             raise TypeError(f"Optim: schedule must build a scheduler, got {type(schedule).__name__}. {_TRY_SCHEDULE}")
+        if not (optim_args is None or callable(optim_args) or isinstance(optim_args, Mapping)):
+            raise TypeError(
+                f"{kind.__name__}: expected a dictionary of options, got {optim_args!r}. "
+                f"Try {kind.__name__}(lr={optim_args!r})."
+            )
         self.kind: type[torch.optim.Optimizer] = kind
         self.per_name = optim_args if callable(optim_args) else None
         self.options = {**({} if optim_args is None or callable(optim_args) else optim_args), **options}

@@ -409,3 +409,10 @@ def test_hooks_on_an_optimiser_of_the_program_are_called() -> None:
 
     SVI(model, guide, hooked, seed=0).run(4, progress=False)
     assert len(calls) == 4
+
+
+def test_a_learning_rate_by_place_is_told_its_name() -> None:
+    rate: Any = 0.01
+    with pytest.raises(TypeError, match=r"Adam: expected a dictionary of options, got 0\.01\. Try Adam\(lr=0\.01\)\."):
+        optim.Adam(rate)
+    assert optim.Adam(lr=0.01).options == {"lr": 0.01}
