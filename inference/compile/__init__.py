@@ -4,6 +4,7 @@ The program is run once on fake tensors, and every operation that reaches torch 
 distributions, optimisers and whatever Python they are made of run then, and are gone; what is left goes to Inductor.
 
     record   program -> `Graph`: operations on inputs. Tensors that the program closed over have become inputs.
+    packed   `Graph` -> one with less in it, where many computations are alike, as in a model of a thousand sites.
     build    `Graph` -> `Kernel`: machine code, kept in a file that the next process finds by what the graph says.
 
 Randomness is an input too: a counter, which a run moves on by one and on which alone its draws depend.
@@ -17,6 +18,7 @@ from .drawing import draws, draws_elsewhere
 from .graph import Graph, Moved, Program, constant, hooked, layout, record
 from .lowering import lowered
 from .machine import Bound, Kernel, build
+from .packing import packed
 from .redrawing import redrawn
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "hooked",
     "layout",
     "lowered",
+    "packed",
     "record",
     "redrawn",
 ]

@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from ..untraceable import Untraceable, explained
 
-__all__ = ["Graph", "Moved", "Program", "constant", "hooked", "layout", "quiet", "record"]
+__all__ = ["Graph", "Moved", "Program", "constant", "hooked", "layout", "lift", "quiet", "record"]
 
 Program = Callable[[list[Tensor], list[Tensor]], "Moved"]
 
@@ -113,6 +113,8 @@ def constant(value: Any) -> Hashable:
     """What tells a value that becomes part of a graph from others."""
     if type(value) is float:
         return float, value.hex()  # 0.0 is not -0.0, and nan is nan
+    if type(value) is tuple:
+        return tuple(map(constant, value))
     return (type(value), value) if isinstance(value, Hashable) else id(value)
 
 
@@ -184,7 +186,7 @@ def record(program: Program, state: Sequence[Tensor], data: Sequence[Tensor], *,
     for node in [each for each in reversed(module.graph.nodes) if getattr(each.target, "namespace", "") == "profiler"]:
         module.graph.erase_node(node)
     module.graph.eliminate_dead_code()
-    lifted, written = _lift(module)
+    lifted, written = lift(module)
     layouts = [layout(each) for each in lifted]
     return Graph(module, inputs, count, lifted, written, guarded, as_eager, mode, layouts, list(training.items()))
 
@@ -273,7 +275,7 @@ def _same_states(python: Any, of_numpy: Any) -> list[tuple[str, bool]]:
     return [("Python's `random`", random.getstate() == python), ("`numpy.random`", same)]
 
 
-def _lift(module: fx.GraphModule) -> tuple[list[Tensor], frozenset[int]]:
+def lift(module: fx.GraphModule) -> tuple[list[Tensor], frozenset[int]]:
     """Make inputs of the tensors that the program closed over, and find those that it writes to."""
     graph = module.graph
     last = [node for node in graph.nodes if node.op == "placeholder"]

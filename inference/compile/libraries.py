@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["library"]
+__all__ = ["content_of", "library"]
 
 
 def library(path: Path, make: Callable[[], bytes]) -> str:
@@ -23,6 +23,11 @@ def library(path: Path, make: Callable[[], bytes]) -> str:
             copy.write_bytes(content + _digest(content))
             copy.replace(path)
     return str(path)
+
+
+def content_of(path: str) -> bytes:
+    """What `make` gave."""
+    return Path(path).read_bytes()[:-_SIZE]
 
 
 def _whole(path: Path) -> bool:

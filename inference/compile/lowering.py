@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from .drawing import Draws, from_counter
 from .graph import Graph
 from .products import product_of
 
-__all__ = ["Lowering", "lowered"]
+__all__ = ["Lowering", "functional", "lowered"]
 
 _aten = torch.ops.aten
 
@@ -23,9 +24,12 @@ class Lowering(fx.Interpreter):
         super().__init__(graph.module)
         self.draws, self.known = Draws(counter), from_counter(graph)
         self.drawn: list[tuple[Any, Tensor]] = []
+        # `t_()` turns the tensor that it is given, and not what `detach` has made of it before
+        turns = any(torch.Tag.inplace_view in getattr(node.target, "tags", ()) for node in graph.module.graph.nodes)
+        self.same = set() if turns else _SAME
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if target in _SAME:
+        if target in self.same:
             return args[0]
         draw = self.known.get(target)
         if draw is None:
@@ -51,10 +55,6 @@ _SAME = {_aten.detach.default, _aten.alias.default, _aten.lift_fresh.default, _a
 
 def lowered(graph: Graph, steps: int) -> tuple[fx.GraphModule, list[Tensor]]:
     """The operations of `steps` runs after each other, each in Inductor's terms, and stand-ins for their inputs."""
-    from torch._inductor import config
-    from torch._inductor.decomposition import select_decomp_table
-    from torch.fx.experimental.proxy_tensor import make_fx
-
     count, num_state = len(graph.inputs), graph.num_state
 
     def whole(counter: Tensor, *inputs: Tensor) -> list[Tensor]:
@@ -69,22 +69,43 @@ def lowered(graph: Graph, steps: int) -> tuple[fx.GraphModule, list[Tensor]]:
             outs.append(moved[num_state:])
             state = [_kept(sound, new, old) for new, old in zip(moved, state, strict=False)]
             lifted = [_kept(sound, new, old) for new, old in zip(copies, lifted, strict=True)]
-        old = (counter, *inputs[:num_state], *inputs[count:])
-        new = [each.clone() if any(each is one for one in old) else each for each in (now, *state, *lifted)]
-        for before, after, same in zip(old, new, (now, *state, *lifted), strict=True):
-            if same is not before:
-                before.copy_(after)
-        return outs[0] if steps == 1 else [torch.stack(each) for each in zip(*outs, strict=True)]
+        old, new = (counter, *inputs[:num_state], *inputs[count:]), (now, *state, *lifted)
+        moved_on = [(before, after) for before, after in zip(old, new, strict=True) if after is not before]
+        memory = {_memory(before) for before, _ in moved_on}
+
+        def apart(each: Tensor) -> Tensor:  # from what is written to below
+            return each.clone() if _memory(each) in memory else each
+
+        moved_on = [(before, apart(after)) for before, after in moved_on]
+        wanted = list(map(apart, outs[0])) if steps == 1 else [torch.stack(each) for each in zip(*outs, strict=True)]
+        for before, after in moved_on:
+            before.copy_(after)
+        return wanted
+
+    return functional(whole, graph)
+
+
+def functional(program: Callable[..., list[Tensor]], graph: Graph) -> tuple[fx.GraphModule, list[Tensor]]:
+    """A program on counter, state, data and lifted tensors in Inductor's terms, and stand-ins for what it is given."""
+    from torch._inductor import config
+    from torch._inductor.decomposition import select_decomp_table
+    from torch.fx.experimental.proxy_tensor import make_fx
 
     with config.patch(fallback_random=graph.as_eager):  # some decompositions draw otherwise than the operation does
         table = select_decomp_table()
     lifted = [graph.mode.from_tensor(each.detach()) for each in graph.lifted]
     with graph.mode:
         inputs = [torch.zeros((), dtype=torch.int64), *graph.inputs, *lifted]
-        functional = torch.func.functionalize(whole, remove="mutations")
-        module = make_fx(functional, decomposition_table=table, tracing_mode="real")(*inputs)
+        pure = torch.func.functionalize(program, remove="mutations")
+        module = make_fx(pure, decomposition_table=table, tracing_mode="real")(*inputs)
     module.graph.eliminate_dead_code()
     return module, inputs
+
+
+def _memory(tensor: Tensor) -> int:
+    """Which it is, the same for all views."""
+    found: int = tensor.untyped_storage()._cdata
+    return found
 
 
 def _kept(sound: Tensor | None, new: Tensor, old: Tensor) -> Tensor:

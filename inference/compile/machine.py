@@ -16,10 +16,12 @@ from torch import Tensor, fx
 from ..untraceable import Untraceable, outside
 from .drawing import draws
 from .graph import Graph, layout, quiet
-from .libraries import library
+from .libraries import content_of, library
 from .lowering import lowered
-from .native import Call, array, directory, drop, handles, loop, raise_if, tensors
+from .native import Call, Rows, addressof, array, directory, drop, handles, loop, raise_if, tensors
 from .once import computed_once
+from .packing import packed
+from .rows import Packing
 from .variates import direct
 from .variates import library as of_draws
 
@@ -33,17 +35,30 @@ class Kernel:
         call: takes counter, state, data and lifted tensors, and gives what is wanted beside the state.
         entry: the address of its machine code, where that can be called without Python.
         num_out: how many tensors it gives.
+        packing: how the inputs of the machine code come about, where they are others.
     """
 
-    def __init__(self, call: Callable[[list[Tensor]], Sequence[Tensor]] | None, entry: Any, num_out: int) -> None:
-        self._call, self.entry, self.num_out = call, entry, num_out
+    def __init__(
+        self,
+        call: Callable[[list[Tensor]], Sequence[Tensor]] | None,
+        entry: Any,
+        num_out: int,
+        packing: Packing | None = None,
+    ) -> None:
+        self._call, self.entry, self.num_out, self.packing = call, entry, num_out, packing
 
     def __call__(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         if self._call is not None:
             with torch.no_grad():
                 return self._call(list(inputs))
-        fresh, outputs = array(handles(inputs)), array([None] * self.num_out)
-        raise_if(loop().once(self.entry, fresh, outputs))
+        given = list(inputs)
+        with torch.no_grad():
+            if self.packing is not None:
+                given[1:] = self.packing.inputs(inputs[1:])
+            fresh, outputs = array(handles(given)), array([None] * self.num_out)
+            raise_if(loop().once(self.entry, fresh, outputs))
+            if self.packing is not None:
+                self.packing.put_back(given[1:], inputs[1:])
         return tensors(outputs)
 
     def bound(self, inputs: Sequence[Tensor]) -> Bound:
@@ -56,15 +71,52 @@ class Bound:
 
     def __init__(self, kernel: Kernel, inputs: list[Tensor]) -> None:
         self.kernel, self.inputs = kernel, inputs
-        self._handles = array(handles(inputs) if kernel.entry else [])
-        count, num_out = len(self._handles), kernel.num_out
-        arrays = self._handles, array([None] * count), array([None] * num_out), array([None] * count)
-        self._call = Call(kernel.entry, *arrays, count, num_out)
-        self._reference = ctypes.byref(self._call)
         self._loop = loop() if kernel.entry else None
+        self._handles = array(handles(inputs) if kernel.entry else [])
+        self._packed = [] if kernel.packing is None else kernel.packing.inputs(inputs[1:])
+        self._rows = array(handles(self._packed))
+        self._call = self._called()
+        self._reference = ctypes.byref(self._call)
         self._marks: list[Any] = []
+        self._state: set[int] = set()
         self.moved()
         finalize(self, drop, self._handles)
+        finalize(self, drop, self._rows)
+
+    def _called(self) -> Call:
+        packing = self.kernel.packing
+        count, num_out = len(self._handles), self.kernel.num_out
+        given, rows = [addressof(self._handles, place) for place in range(count)], list[Rows]()
+        if packing is not None:
+            given = given[:1]
+            for number, tensor in enumerate(self._packed):
+                places = packing.places[number] if number < len(packing.places) else []
+                if len(places) == 1:
+                    given.append(addressof(self._handles, 1 + places[0]))
+                    continue
+                given.append(addressof(self._rows, number))
+                if places:
+                    inputs = (ctypes.c_int64 * len(places))(*(1 + place for place in places))
+                    size = tensor.nbytes // len(places)
+                    rows.append(Rows(self._rows[number], inputs, len(places), size, number < packing.num_state))
+        arrays = self._handles, array([None] * len(given)), array([None] * num_out), array(given)
+        return Call(
+            self.kernel.entry,
+            *arrays,
+            (Rows * len(rows))(*rows),
+            array([None] * count),
+            *(count, len(given), len(rows), num_out, 0),
+        )
+
+    def _note_shared(self) -> None:
+        """Whether what a run only reads is part of what it changes, where not all of it is read at each run."""
+        packing = self.kernel.packing
+        if packing is None:
+            return
+        state = {1 + place for places in packing.places[: packing.num_state] for place in places}
+        self._state = {_memory(self.inputs[place]) for place in state}
+        others = (_memory(each) for place, each in enumerate(self.inputs) if place not in state)
+        self._call.shares = not self._state.isdisjoint(others)
 
     def put(self, place: int, tensor: Tensor) -> None:
         """Replace an input."""
@@ -72,11 +124,15 @@ class Bound:
         if self._loop is not None:
             old, (self._handles[place],) = self._handles[place], handles([tensor])
             drop([old])
+            self._call.shares |= _memory(tensor) in self._state
 
     def moved(self) -> bool:
         """Whether other memory than at the last look is behind an input, or in another layout."""
         if self._loop is not None:
-            return bool(self._loop.look(self._reference))
+            found = bool(self._loop.look(self._reference))
+            if found:
+                self._note_shared()
+            return found
         before, self._marks = self._marks, [(each.data_ptr(), layout(each)) for each in self.inputs]
         return before != self._marks
 
@@ -103,6 +159,10 @@ class Bound:
         return times
 
 
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
 def build(graph: Graph, steps: int = 1) -> Kernel:
     """Compile `steps` runs of a graph into one.
 
@@ -116,7 +176,7 @@ def build(graph: Graph, steps: int = 1) -> Kernel:
             if draws(graph):
                 of_draws()  # whose functions the code calls
             path = library(directory() / f"ppl-{graph.key(steps)}.so", lambda: _machine_code(graph, steps))
-            return Kernel(None, ctypes.c_void_p(_address(path)), graph.num_out)
+            return Kernel(None, ctypes.c_void_p(_address(path)), graph.num_out, Packing.read(content_of(path)))
     except Exception as error:  # a compiler that is missing, or parts of torch that are not promised
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         warnings.warn(f"compile: slower than it could be, because of {what}", stacklevel=outside())
@@ -124,14 +184,19 @@ def build(graph: Graph, steps: int = 1) -> Kernel:
 
 
 def _machine_code(graph: Graph, steps: int) -> bytes:
-    """The library that Inductor makes; where it fails, once more without what other compilations have left."""
+    """The library that Inductor makes, and how its inputs come about.
+
+    Where Inductor fails, it is asked once more without what other compilations have left.
+    """
     from torch._inductor.cpu_vec_isa import valid_vec_isa_list
 
+    found = packed(graph)
+    graph, packing = (graph, b"") if found is None else (found.graph, found.packing.written())
     try:
-        return _library(graph, steps, _QUICK)
+        return _library(graph, steps, _QUICK) + packing
     except Exception:
         valid_vec_isa_list.cache_clear()
-        return _library(graph, steps, _SURE)
+        return _library(graph, steps, _SURE) + packing
 
 
 # whether the compiler knows the vectors that the processor has takes seconds to find out, and modern ones do

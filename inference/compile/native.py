@@ -18,7 +18,20 @@ from torch import Tensor
 
 from .libraries import library
 
-__all__ = ["Call", "array", "built", "directory", "drop", "handles", "loop", "raise_if", "shims", "tensors"]
+__all__ = [
+    "Call",
+    "Rows",
+    "addressof",
+    "array",
+    "built",
+    "directory",
+    "drop",
+    "handles",
+    "loop",
+    "raise_if",
+    "shims",
+    "tensors",
+]
 
 
 def directory() -> Path:
@@ -36,6 +49,7 @@ def directory() -> Path:
 _SOURCE = r"""
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <exception>
 #include <string>
 using Handle = void*;
@@ -50,11 +64,17 @@ static int32_t (*dtype)(Handle, int32_t*);
 static bool (*with_grad)();
 static void (*set_grad)(bool);
 static thread_local std::string message;
+struct Rows {
+  Handle tensor;
+  const int64_t* places;
+  int64_t count, bytes, is_state;
+};
 struct Call {
   Entry entry;
-  Handle *inputs, *fresh, *outputs;
+  Handle *inputs, *fresh, *outputs, **given;
+  const Rows* rows;
   uint64_t* marks;
-  int64_t count, num_out;
+  int64_t count, num_given, num_rows, num_out, shares;
 };
 extern "C" {
 void connect(void** to) {
@@ -74,9 +94,20 @@ int64_t once(Entry entry, Handle* inputs, Handle* outputs) {
   set_grad(before);
   return status;
 }
-int64_t repeat(Call* call, int64_t times, int64_t each, double* losses) {
+static void copied(const Call* call, bool back) {  // between small inputs and the tensors they lie in
+  for (const Rows* rows = call->rows; rows < call->rows + call->num_rows; ++rows) {
+    void *row, *input;
+    data(rows->tensor, &row);
+    for (int64_t k = 0; k < rows->count; ++k, row = (char*)row + rows->bytes) {
+      data(call->inputs[rows->places[k]], &input);
+      if (!back) std::memcpy(row, input, rows->bytes);
+      else if (rows->is_state) std::memcpy(input, row, rows->bytes);
+    }
+  }
+}
+static int64_t repeated(Call* call, int64_t times, int64_t each, double* losses) {
   for (int64_t i = 0; i < times; ++i) {
-    for (int64_t j = 0; j < call->count; ++j) share(call->inputs[j], &call->fresh[j]);
+    for (int64_t j = 0; j < call->num_given; ++j) share(*call->given[j], &call->fresh[j]);
     if (once(call->entry, call->fresh, call->outputs) < 0) return -1;
     void* first;
     data(call->outputs[0], &first);
@@ -86,6 +117,19 @@ int64_t repeat(Call* call, int64_t times, int64_t each, double* losses) {
     if (!finite) return i;
   }
   return times;
+}
+int64_t repeat(Call* call, int64_t times, int64_t each, double* losses) {
+  int64_t done = 0;
+  while (done < times) {
+    int64_t now = call->shares ? 1 : times - done;
+    copied(call, false);
+    int64_t taken = repeated(call, now, each, losses + done * each);
+    copied(call, true);
+    if (taken < 0) return taken;
+    done += taken;
+    if (taken < now) break;
+  }
+  return done;
 }
 static uint64_t mark(Handle tensor) {  // of its memory and its layout
   void* address;
@@ -109,21 +153,48 @@ int64_t look(Call* call) {
 """
 
 
+class Rows(ctypes.Structure):
+    """Inputs that lie behind one another in a tensor while a graph runs, as the loop above has them.
+
+    Attributes:
+        tensor: its handle.
+        places: which inputs.
+        count: how many.
+        bytes: of each.
+        is_state: whether the graph changes them.
+    """
+
+    _fields_ = [
+        ("tensor", ctypes.c_void_p),
+        ("places", ctypes.POINTER(ctypes.c_int64)),
+        *((name, ctypes.c_int64) for name in ("count", "bytes", "is_state")),
+    ]
+
+
 class Call(ctypes.Structure):
     """A kernel with its inputs, as the loop above has them.
 
     Attributes:
         entry: the address of the machine code.
-        inputs: handles that stay; each run is given new ones, in `fresh`.
-        outputs: where a run puts its handles.
+        inputs: handles that stay.
+        fresh: where the handles are put that a run is given.
+        outputs: where a run puts its own.
+        given: where the handles lie that each run is given new ones of: among the inputs, or of rows.
+        rows: of inputs.
         marks: numbers that stand for where the inputs' memory was at the last look, and how it was laid out.
+        count: of inputs.
+        num_given: how many handles a run is given.
+        num_rows: how many tensors hold inputs behind one another.
+        num_out: how many handles a run gives.
+        shares: whether inputs that lie in rows share memory with the state, and are read anew before each run.
     """
 
     _fields_ = [
         ("entry", ctypes.c_void_p),
-        *((name, ctypes.POINTER(ctypes.c_void_p)) for name in ("inputs", "fresh", "outputs", "marks")),
-        ("count", ctypes.c_int64),
-        ("num_out", ctypes.c_int64),
+        *((name, ctypes.POINTER(ctypes.c_void_p)) for name in ("inputs", "fresh", "outputs", "given")),
+        ("rows", ctypes.POINTER(Rows)),
+        ("marks", ctypes.POINTER(ctypes.c_void_p)),
+        *((name, ctypes.c_int64) for name in ("count", "num_given", "num_rows", "num_out", "shares")),
     ]
 
 
@@ -170,6 +241,11 @@ _USED = (
 def array(pointers: Sequence[int | None]) -> Any:
     """Pointers, one after another."""
     return (ctypes.c_void_p * len(pointers))(*pointers)
+
+
+def addressof(pointers: Any, place: int) -> int:
+    """Where one of them lies."""
+    return ctypes.addressof(pointers) + place * ctypes.sizeof(ctypes.c_void_p)
 
 
 def handles(tensors: Sequence[Tensor]) -> list[int]:

@@ -12,8 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .drawing import draws, from_counter
 from .graph import Graph, quiet
-from .lowering import Lowering
+from .lowering import Lowering, functional
 from .machine import compiled
+from .packing import packed
 
 __all__ = ["redrawn"]
 
@@ -34,8 +35,11 @@ def redrawn(graph: Graph, inputs: Sequence[Tensor]) -> Iterator[None]:
 
 def _drawn(graph: Graph, inputs: Sequence[Tensor]) -> list[tuple[Any, Tensor]]:
     """The random operations of a run, and what they draw."""
-    from torch.fx.experimental.proxy_tensor import make_fx
-
+    found = None if graph.as_eager else packed(graph)
+    rows: list[list[int]] = []
+    if found is not None:
+        graph, rows = found.graph, found.drawn
+        inputs = [inputs[0], *found.packing.inputs(inputs[1:])]
     targets: list[Any] = []
 
     def drawn_by(counter: Tensor, *given: Tensor) -> list[Tensor]:
@@ -44,14 +48,20 @@ def _drawn(graph: Graph, inputs: Sequence[Tensor]) -> list[tuple[Any, Tensor]]:
         targets[:] = [target for target, _ in run.drawn]
         return [made for _, made in run.drawn]
 
-    lifted = [graph.mode.from_tensor(each.detach()) for each in graph.lifted]
-    with graph.mode:
-        blank = [torch.zeros((), dtype=torch.int64), *graph.inputs, *lifted]
-        module = make_fx(torch.func.functionalize(drawn_by, remove="mutations"), tracing_mode="real")(*blank)
-    module.graph.eliminate_dead_code()
+    module, blank = functional(drawn_by, graph)
     module.recompile()
     made = compiled(module, blank, graph, {"cpp_wrapper": False})(list(inputs))
-    return list(zip(targets, made, strict=True))
+    drawn = list(zip(targets, made, strict=True))
+    return drawn if found is None else _one_by_one(drawn, rows)
+
+
+def _one_by_one(drawn: Sequence[tuple[Any, Tensor]], rows: Sequence[Sequence[int]]) -> list[tuple[Any, Tensor]]:
+    """Draws that were made together, in the order of the program."""
+    found: dict[int, tuple[Any, Tensor]] = {}
+    for (target, made), places in zip(drawn, rows, strict=True):
+        for place, each in zip(places, made if len(places) > 1 else [made], strict=True):
+            found[place] = target, each
+    return [found[place] for place in sorted(found)]
 
 
 class _Redrawn(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped

@@ -102,6 +102,7 @@ def stored(function: Function, *given: Tensor) -> list[Sequence[int]]:
 def test_what_something_larger_reads_is_computed_once() -> None:
     matrix, row, number = normal(40, 30), normal(30), torch.tensor(2.0)
     assert stored(lambda m, r, n: m * r.exp() * n.log(), matrix, row, number) == [[30], []]
+    assert stored(lambda m, r: m * r.exp()[2], matrix, row) == [[30]]  # one row of which is read
     assert stored(lambda m, r: m.exp() + r, matrix, row) == []  # an input has memory
     assert stored(lambda r, n: r.exp().log1p() * r, row, number) == []  # all of one size
 

@@ -33,8 +33,19 @@ class Ran(NamedTuple):
 
 def build_interpreted(graph: Any, steps: int = 1) -> Any:
     """What stands in for `inference.compile.build`: the operations that would be compiled, run by Python."""
-    module, _ = compiling.lowered(graph, steps)
-    return compiling.Kernel(lambda given: module(*given), None, graph.num_out)
+    found = compiling.packed(graph)
+    if found is None:
+        module, _ = compiling.lowered(graph, steps)
+        return compiling.Kernel(lambda given: module(*given), None, graph.num_out)
+    module, _ = compiling.lowered(found.graph, steps)
+
+    def call(given: list[Tensor]) -> Any:
+        inputs = found.packing.inputs(given[1:])
+        outputs = module(given[0], *inputs)
+        found.packing.put_back(inputs, given[1:])
+        return outputs
+
+    return compiling.Kernel(call, None, graph.num_out)
 
 
 def steps_of(
