@@ -88,7 +88,8 @@ def into_a_result(*xs: Tensor) -> list[Tensor]:
 
 def single_numbers(*xs: Tensor) -> list[Tensor]:
     """A number of double precision is rounded before it is compared with float32."""
-    return [(x < torch.tensor(0.1 + 1e-9 * i, dtype=torch.float64)).float().sin() for i, x in enumerate(xs)]
+    tenths = [torch.tensor([0.1, 0.2, 0.3]) + 0 * x for x in xs]
+    return [(x < torch.tensor(0.1 + 1e-9 * i, dtype=torch.float64)).float().sin() for i, x in enumerate(tenths)]
 
 
 def lists_of_one(*xs: Tensor) -> list[Tensor]:
