@@ -60,11 +60,17 @@ def figures(name: str, cold: float, warm: float, memory: float, by_hand: float) 
     ]
 
 
-def fresh(name: str, who: str, cache: str) -> dict[str, float]:
-    """What a new process with its compiled code in `cache` says of a workload or one of `CROWDS`."""
+def fresh(name: str, who: str, cache: str, patience: float | None = None) -> dict[str, float]:
+    """What a new process with its compiled code in `cache` says of a workload or one of `CROWDS`.
+
+    Raises:
+        subprocess.TimeoutExpired: after `patience` seconds.
+    """
     environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": cache}
     line = [sys.executable, "-m", "benchmarks.first_step", name, who, str(time.time())]
-    done = subprocess.run(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=patience
+    )
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])  # the profiler may print as well
     return found
 

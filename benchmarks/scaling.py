@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Container, Mapping
 from itertools import pairwise
 from tempfile import TemporaryDirectory
 
@@ -21,15 +22,16 @@ PARTICLES = (1, 10, 100)
 STEPS, FIRST = (OURS, OURS_STEP, NUMPYRO, PYRO, HAND_FUSED), (OURS_STEP, NUMPYRO)
 COLUMNS = (*STEPS, *(f"cold first step, s: {who}" for who in FIRST))
 LINEAR = 1.0  # the power of the number of sites
+PATIENCE = 300.0  # seconds for a first step; whoever takes longer is left out, and its cell says so
 
-Times = dict[str, float]
+Times = dict[str, Cell]
 
 
 def run(*, rounds: int, quick: bool = False) -> Report:
     """Measure; `quick` takes the smallest of each."""
     crowds, particles = (list(CROWDS)[:1], PARTICLES[:1]) if quick else (list(CROWDS), PARTICLES)
     rounds = min(rounds, 10)  # a thousand sites take long, and scaling is told in factors of ten
-    by_sites = {name: first_steps(name) | measure(CROWDS[name](), 1, rounds=rounds) for name in crowds}
+    by_sites = {name: of_sites(name, rounds) for name in crowds}
     by_particles = {count: measure(eight_schools(), count, rounds=rounds) for count in particles}
     rows = [(name, _cells(times)) for name, times in by_sites.items()]
     rows += [(f"eight schools, {count} particles", _cells(times)) for count, times in by_particles.items()]
@@ -37,26 +39,42 @@ def run(*, rounds: int, quick: bool = False) -> Report:
     return Report(title, ("", *COLUMNS), rows, figures(by_sites))
 
 
-def measure(workload: Workload, particles: int, *, rounds: int) -> Times:
-    """Microseconds of a step of each contender."""
+def of_sites(name: str, rounds: int) -> Times:
+    """Seconds of the first step, and microseconds of those after it."""
+    first = first_steps(name)
+    late = {who for who in FIRST if isinstance(first.get(_first(who)), str)}
+    return first | measure(CROWDS[name](), 1, rounds=rounds, late=late)
+
+
+def measure(workload: Workload, particles: int, *, rounds: int, late: Container[str] = ()) -> Times:
+    """Microseconds of a step of each contender but those that are late."""
     options = {"num_particles": particles, "vectorize_particles": True} if particles > 1 else {}
     found = makers(workload, Bound("Trace_ELBO", options), 1)
-    programs = {who: found[who]() for who in STEPS if who in found and (particles == 1 or who != HAND_FUSED)}
+    programs = {
+        who: found[who]() for who in STEPS if who in found and who not in late and (particles == 1 or who != HAND_FUSED)
+    }
     check_same_loss("scaling", {who: mean_and_error(program, 20) for who, program in programs.items()})
-    return microseconds({who: p.contender for who, p in programs.items()}, rounds=rounds, calls=None)
+    return dict(microseconds({who: p.contender for who, p in programs.items()}, rounds=rounds, calls=None))
 
 
 def first_steps(name: str) -> Times:
     """Seconds of the first step, in processes of their own."""
-    found = {}
+    found: Times = {}
     for who in FIRST if installed("numpyro") is not None else FIRST[:1]:
         with TemporaryDirectory() as cache:
-            found[f"cold first step, s: {who}"] = fresh(name, who, cache)["first"]
+            try:
+                found[_first(who)] = fresh(name, who, cache, PATIENCE)["first"]
+            except subprocess.TimeoutExpired:
+                found[_first(who)] = f"> {PATIENCE:.0f}"
     return found
 
 
+def _first(who: str) -> str:
+    return f"cold first step, s: {who}"
+
+
 def _cells(times: Times) -> list[Cell]:
-    absent = {PYRO: "pyro", NUMPYRO: "numpyro", f"cold first step, s: {NUMPYRO}": "numpyro"}
+    absent = {PYRO: "pyro", NUMPYRO: "numpyro", _first(NUMPYRO): "numpyro"}
     gone = {column for column, peer in absent.items() if installed(peer) is None}
     return [times.get(column, NOT_INSTALLED if column in gone else "-") for column in COLUMNS]
 
@@ -65,8 +83,11 @@ def figures(by_sites: Mapping[str, Times]) -> list[Figure]:
     """How the time to compile, and that of a step, grow with the number of sites: as a power of it."""
     counts = {int(name.split()[0]): times for name, times in by_sites.items()}
     found = []
-    for column in (f"cold first step, s: {OURS_STEP}", OURS_STEP):
+    for column in (_first(OURS_STEP), OURS_STEP):
         for fewer, more in pairwise(sorted(counts)):
-            power = math.log(counts[more][column] / counts[fewer][column]) / math.log(more / fewer)
+            less, much = counts[fewer][column], counts[more][column]
+            if isinstance(less, str) or isinstance(much, str):
+                continue
+            power = math.log(much / less) / math.log(more / fewer)
             found.append(Figure(f"{column}, {fewer} to {more} sites: as which power", power, LINEAR))
     return found

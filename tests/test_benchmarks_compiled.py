@@ -124,6 +124,14 @@ def test_scaling_is_told_as_a_power() -> None:
     assert not any(figure.holds for figure in scaling.figures(times))
 
 
+def test_a_first_step_that_takes_too_long_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scaling, "PATIENCE", 0.01)
+    found = scaling.first_steps("10 sites")
+    assert set(found.values()) == {"> 0"}
+    times = {"10 sites": {**found, scaling.OURS_STEP: 2.0}, "100 sites": {**found, scaling.OURS_STEP: 20.0}}
+    assert [figure.value for figure in scaling.figures(times)] == pytest.approx([1.0])
+
+
 def test_resident_memory_is_that_of_the_process() -> None:
     before = long_run.resident()
     held = mmap.mmap(-1, 40_000_000)  # and not a tensor, which may get memory that another test has given back
