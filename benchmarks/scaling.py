@@ -22,7 +22,7 @@ PARTICLES = (1, 10, 100)
 STEPS, FIRST = (OURS, OURS_STEP, NUMPYRO, PYRO, HAND_FUSED), (OURS_STEP, NUMPYRO)
 COLUMNS = (*STEPS, *(f"cold first step, s: {who}" for who in FIRST))
 LINEAR = 1.0  # the power of the number of sites
-PATIENCE = 300.0  # seconds for a first step; whoever takes longer is left out, and its cell says so
+PATIENCE = 600.0  # seconds for a first step; whoever takes longer is left out, and its cell says so
 
 Times = dict[str, Cell]
 
