@@ -16,6 +16,7 @@ from inference import SVI, optim
 from ppl import ParamStore, observe, param, plate, sample
 from tests.support.compiling import assert_as_eager, assert_same, compiling, steps_of
 
+packing = importlib.import_module("inference.compile.packing")
 values = importlib.import_module("inference.compile.values")
 Packing = importlib.import_module("inference.compile.rows").Packing
 
@@ -23,6 +24,12 @@ POSITIVE = dist.constraints.positive
 N = 12
 Y = torch.linspace(-2.0, 3.0, N)
 COVARIANCE = torch.tensor([[2.0, 0.3], [0.3, 1.0]])
+
+
+@pytest.fixture(autouse=True)
+def _always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packed, whether it is worth it or not."""
+    monkeypatch.setattr(packing, "WORTH", 9)
 
 
 def recorded(program: Callable[..., Sequence[Tensor]], *data: Tensor, state: Sequence[Tensor] = ()) -> Any:
@@ -331,11 +338,25 @@ def test_machine_code_moves_the_state_in_place(tmp_path: Any, monkeypatch: pytes
     assert len(again.svi.compiled) == 1
 
 
+def test_what_is_not_worth_it_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve operations that are alike beside twenty of a chain: copying rows in and out may cost more than it saves."""
+
+    def program(x: Tensor, *xs: Tensor) -> list[Tensor]:
+        for _ in range(20):
+            x = x.sin()
+        return [x, *(each.exp() for each in xs)]
+
+    graph = recorded(program, Y, *LISTED)
+    assert compiling.packed(graph) is not None
+    monkeypatch.undo()
+    assert compiling.packed(graph) is None
+
+
 def test_what_a_file_says_of_its_inputs() -> None:
     constants = [torch.tensor([0.1, -0.0, float("inf")]), torch.tensor([2**40, 0]), torch.tensor([1e300]).double()]
-    packing = Packing([[0, 2], [1], [4, 3]], 2, constants)
-    found = Packing.read(b"machine code" + packing.written())
-    assert (found.places, found.num_state) == (packing.places, 2)
+    places = [[0, 2], [1], [4, 3]]
+    found = Packing.read(b"machine code" + Packing(places, 2, constants).written())
+    assert (found.places, found.num_state) == (places, 2)
     for one, other in zip(found.constants, constants, strict=True):
         assert one.dtype == other.dtype
         assert torch.equal(one, other)
