@@ -339,7 +339,7 @@ def test_machine_code_moves_the_state_in_place(tmp_path: Any, monkeypatch: pytes
 
 
 def test_what_is_not_worth_it_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twelve operations that are alike beside twenty of a chain: copying rows in and out may cost more than it saves."""
+    """Twelve operations that are alike beside twenty of a chain: copying rows costs more than it saves."""
 
     def program(x: Tensor, *xs: Tensor) -> list[Tensor]:
         for _ in range(20):
