@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .graph import constant
-from .values import Op, Scattered, Summed, changed, read
+from .values import Op, Scattered, Summed, changed, fact, read
 
 __all__ = ["FEWEST", "SMALL", "alike", "varying"]
 
@@ -146,7 +146,7 @@ def _kind(op: Op, colours: dict[Op, int], sizes: Counter[int], *, draws: bool) -
     if op.target is _aten.select.int and sizes[colours[args[0]]] == 1:
         args[2] = "place"
     facts = changed((args, op.kwargs), lambda each: _Colour(colours[each]))
-    return op.target, _fact(facts), op.layouts
+    return op.target, fact(facts), op.layouts
 
 
 _ALONE = {_aten.randperm.default}
@@ -154,14 +154,6 @@ _ALONE = {_aten.randperm.default}
 
 class _Colour(int):
     """What stands for a value among the arguments of another."""
-
-
-def _fact(value: Any) -> Hashable:
-    if isinstance(value, list | tuple):
-        return tuple(map(_fact, value))
-    if isinstance(value, dict):
-        return tuple((name, _fact(each)) for name, each in sorted(value.items()))
-    return constant(value)
 
 
 def _small(op: Op) -> bool:

@@ -12,7 +12,7 @@ from .drawing import Draws, from_counter
 from .graph import Graph
 from .products import product_of
 
-__all__ = ["Lowering", "functional", "lowered"]
+__all__ = ["SAME", "Lowering", "functional", "lowered"]
 
 _aten = torch.ops.aten
 
@@ -26,7 +26,7 @@ class Lowering(fx.Interpreter):
         self.drawn: list[tuple[Any, Tensor]] = []
         # `t_()` turns the tensor that it is given, and not what `detach` has made of it before
         turns = any(torch.Tag.inplace_view in getattr(node.target, "tags", ()) for node in graph.module.graph.nodes)
-        self.same = set() if turns else _SAME
+        self.same = set() if turns else SAME
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if target in self.same:
@@ -50,7 +50,7 @@ class Lowering(fx.Interpreter):
         return torch.empty_strided(wanted.shape, wanted.stride(), dtype=made.dtype, device=made.device).copy_(made)
 
 
-_SAME = {_aten.detach.default, _aten.alias.default, _aten.lift_fresh.default, _aten.lift_fresh_copy.default}
+SAME = {_aten.detach.default, _aten.alias.default, _aten.lift_fresh.default, _aten.lift_fresh_copy.default}
 
 
 def lowered(graph: Graph, steps: int) -> tuple[fx.GraphModule, list[Tensor]]:

@@ -66,8 +66,12 @@ def packed(graph: Graph) -> Packed | None:
     left = sum(1 if sizes[colour] < FEWEST else 1 / sizes[colour] for colour in colours.values())
     if left > WORTH * len(values):
         return None
-    packing = _Packing(graph, values, outputs, colours, sizes)
-    return packing.packed() if len(packing.units) == packing.count else None
+    units: dict[Any, list[Op]] = defaultdict(list)
+    for op in values:
+        alone = sizes[colours[op]] < FEWEST or (op.random and graph.as_eager)
+        units[op if alone else colours[op]].append(op)
+    ordered = _in_order(list(units.values()), values if graph.as_eager else [])
+    return None if ordered is None else _Packing(graph, values, outputs, ordered).packed()
 
 
 class _Row:
@@ -81,16 +85,8 @@ class _Row:
 class _Packing:
     """Runs the values of a graph, those that are alike at once, while a new graph is recorded."""
 
-    def __init__(
-        self, graph: Graph, values: list[Op], outputs: list[Op], colours: dict[Op, int], sizes: Counter[int]
-    ) -> None:
-        self.graph, self.values, self.outputs = graph, values, outputs
-        units: dict[Any, list[Op]] = defaultdict(list)
-        for op in values:
-            apart = op.random and graph.as_eager
-            units[op if apart or sizes[colours[op]] < FEWEST else colours[op]].append(op)
-        self.count = len(units)
-        self.units = _in_order(list(units.values()), values if graph.as_eager else [])
+    def __init__(self, graph: Graph, values: list[Op], outputs: list[Op], units: list[list[Op]]) -> None:
+        self.graph, self.values, self.outputs, self.units = graph, values, outputs, units
         self.single: dict[Op, Any] = {}
         self.rows: dict[Op, _Row] = {}
         self.order = {op: place for place, op in enumerate(values)}
@@ -98,7 +94,7 @@ class _Packing:
         self.drawn: list[list[int]] = []
         self.constants: dict[Any, Tensor] = {}
 
-    def packed(self) -> Packed | None:
+    def packed(self) -> Packed:
         from torch.fx.experimental.proxy_tensor import make_fx
 
         graph, count = self.graph, self.graph.num_state
@@ -378,8 +374,11 @@ def _called(op: Op, args: Any, kwargs: Any) -> Any:
 _OF_SHAPE = {_aten.view.default, _aten._unsafe_view.default}
 
 
-def _in_order(units: list[list[Op]], drawn: Sequence[Op]) -> list[list[Op]]:
-    """Units behind those that they depend on, and draws in the order of the program where they are given."""
+def _in_order(units: list[list[Op]], drawn: Sequence[Op]) -> list[list[Op]] | None:
+    """Units behind those that they depend on, and draws in the order of the program where they are given.
+
+    None where there is no such order: where a site's second draw depends on its first, and torch draws site by site.
+    """
     unit_of = {op: place for place, unit in enumerate(units) for op in unit}
     before: list[set[int]] = [{unit_of[each] for op in unit for each in read(op)} for unit in units]
     random = [unit_of[op] for op in drawn if op.random]
@@ -399,4 +398,4 @@ def _in_order(units: list[list[Op]], drawn: Sequence[Op]) -> list[list[Op]]:
             waiting[each] -= 1
             if waiting[each] == 0:
                 ready.append(each)
-    return found
+    return found if len(found) == len(units) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,9 @@ from torch import Tensor, fx
 
 from .drawing import from_counter
 from .graph import Graph, constant, layout
+from .lowering import SAME
 
-__all__ = ["Op", "Scattered", "Stored", "Summed", "changed", "read", "values_of", "with_sums"]
+__all__ = ["Op", "Scattered", "Stored", "Summed", "changed", "fact", "read", "values_of", "with_sums"]
 
 _aten = torch.ops.aten
 
@@ -149,12 +150,12 @@ class _Reading:
             return True
         if not isinstance(target, torch._ops.OpOverload) or target in _BY_MEMORY:
             return False
-        if target in _SAME:
-            self.now[node] = self.now[node.args[0]]  # type: ignore[index]  # which is a node
-            self.twice.add(self.now[node])
-            return True
         if target is _aten.lift_fresh_copy.default:
             self._put(node, self._of(node.args[0]))
+            return True
+        if target in SAME:
+            self.now[node] = self.now[node.args[0]]  # type: ignore[index]  # which is a node
+            self.twice.add(self.now[node])
             return True
         if target is _aten.scalar_tensor.default:
             self._put(node, self._number(node.args[0], node.meta["val"]))
@@ -221,7 +222,7 @@ class _Reading:
     def _new(self, target: Any, args: Any, kwargs: Any, val: Any, **marks: bool) -> Op:
         op = Op(target, args, kwargs, val, **marks)
         # a sum that is written to one of its terms has the dtype of that one
-        key = None if op.random or target is None else (_fact([target, args, kwargs]), op.layouts)
+        key = None if op.random or target is None else (fact([target, args, kwargs]), op.layouts)
         found = self.same.setdefault(key, op) if key is not None else op
         if found is op:
             self.ops.append(op)
@@ -250,20 +251,19 @@ def _takes(target: Any) -> list[tuple[str, str]]:
     return [(each.name, str(each.type)) for each in target._schema.arguments]
 
 
-_SAME = {_aten.detach.default, _aten.alias.default, _aten.lift_fresh.default}
-_BY_MEMORY = {  # read what lies elsewhere
-    *(_aten.as_strided.default, _aten.as_strided_scatter.default, _aten.view.dtype, _aten.view_as_complex.default),
-}
+# read memory by other strides or as another dtype than the values in it have
+_BY_MEMORY = {getattr(_aten, name).default for name in ("as_strided", "as_strided_scatter", "view_as_complex")}
+_BY_MEMORY.add(_aten.view.dtype)
 
 
-def _fact(value: Any) -> Any:
+def fact(value: Any) -> Hashable:
     """What is the same for two operations that compute the same."""
     if isinstance(value, Op):
         return id(value)
     if isinstance(value, list | tuple):
-        return tuple(map(_fact, value))
+        return tuple(map(fact, value))
     if isinstance(value, Mapping):
-        return tuple((name, _fact(each)) for name, each in sorted(value.items()))
+        return tuple((name, fact(each)) for name, each in sorted(value.items()))
     return constant(value)
 
 
@@ -304,13 +304,16 @@ def _summed(values: list[Op], outputs: list[Op], alone: Container[Op]) -> list[O
     for op in filter(_is_sum, values):
         if op not in alone:
             continue
-        parts[op] = []
+        found: list[Op] = []
         for each in op.args:
-            known = each in parts and uses[each] == 1
-            parts[op] += parts[each] if known else [each]
-            inner |= {each} if known else set()
+            known = parts.pop(each) if each in parts and uses[each] == 1 else None
+            inner |= set() if known is None else {each}
+            more = [each] if known is None else known
+            found, more = (found, more) if len(found) > len(more) else (more, found)  # a long chain is not copied
+            found += more
+        parts[op] = found
     for op, found in parts.items():
-        if len(found) > 2 and op not in inner:
+        if len(found) > 2:
             op.target, op.args = Summed(), tuple(found)
     return [op for op in values if op not in inner]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.compiling import compiling
+from tests.support.compiling import compiling, recorded
 
 packing = importlib.import_module("inference.compile.packing")
 
@@ -27,14 +27,6 @@ def _always(monkeypatch: pytest.MonkeyPatch) -> None:
 def rows(*shape: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(1)
     return [torch.randn(shape, generator=generator) + i for i in range(N)]
-
-
-def recorded(program: Program, state: Sequence[Tensor], data: Sequence[Tensor], **options: Any) -> Any:
-    def moved(state: list[Tensor], data: list[Tensor]) -> Any:
-        found = program(*state, *data)
-        return compiling.Moved(found[: len(state)], found[len(state) :])
-
-    return compiling.record(moved, state, data, **options)
 
 
 def run_of(graph: Any, state: Sequence[Tensor], data: Sequence[Tensor]) -> list[Tensor]:
@@ -161,7 +153,7 @@ def test_results_are_those_of_torch(name: str) -> None:
     """To float32 rounding of sums in another order, and with the same strides."""
     program, shape = PROGRAMS[name]
     xs = rows(*shape)
-    graph = recorded(program, [], xs)
+    graph = recorded(program, xs)
     found, wanted = run_of(graph, [], xs), program(*(x.clone() for x in xs))
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=2e-6, atol=2e-6)
@@ -180,18 +172,18 @@ def swapped_and_turned(*state: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("program", [beside_the_old_state, swapped_and_turned])
 def test_state_is_read_before_it_is_written(program: Program) -> None:
     state = rows(3, 3)
-    found, wanted = run_of(recorded(program, state, []), state, []), program(*state)
+    found, wanted = run_of(recorded(program, [], state), state, []), program(*state)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other)
 
 
 def test_data_that_is_written_to_is_left_alone() -> None:
-    assert compiling.packed(recorded(lambda *xs: [x.add_(1) * 2 for x in xs], [], rows(3))) is None
+    assert compiling.packed(recorded(lambda *xs: [x.add_(1) * 2 for x in xs], rows(3))) is None
 
 
 def test_a_check_of_one_is_a_check_of_all() -> None:
     good = [torch.eye(3) for _ in range(N)]
-    graph = recorded(lambda *xs: [torch.linalg.cholesky(x) for x in xs], [], good)
+    graph = recorded(lambda *xs: [torch.linalg.cholesky(x) for x in xs], good)
     assert compiling.packed(graph) is not None
     assert torch.equal(run_of(graph, [], good)[4], torch.eye(3))
     with pytest.raises(RuntimeError, match="positive-definite"):
@@ -209,7 +201,7 @@ LAWS: list[Callable[[], Tensor]] = [
 def test_draws_of_torchs_generator_are_each_of_its_own(law: Callable[[], Tensor]) -> None:
     """Twelve triples of coins, the least varied, are all the same with a probability below 10^-4."""
     xs = rows(3)
-    found = run_of(recorded(lambda *xs: [law() + 0 * x.sin().exp() for x in xs], [], xs), [], xs)
+    found = run_of(recorded(lambda *xs: [law() + 0 * x.sin().exp() for x in xs], xs), [], xs)
     assert len({tuple(each.tolist()) for each in found}) > 1
 
 
@@ -219,7 +211,7 @@ def test_draws_that_nobody_reads_move_torchs_generator_on() -> None:
         return [(torch.randn(3) + x).sin() for x in xs]
 
     xs = rows(3)
-    graph = recorded(program, [], xs, as_eager=True)
+    graph = recorded(program, xs, as_eager=True)
     assert compiling.packed(graph) is not None
     torch.manual_seed(0)
     wanted = program(*xs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from torch import Tensor
 import ppl_dist as dist
 from inference import SVI, optim
 from ppl import ParamStore, observe, param, plate, sample
-from tests.support.compiling import assert_as_eager, assert_same, compiling, steps_of
+from tests.support.compiling import assert_as_eager, assert_same, compiling, recorded, steps_of
 
 packing = importlib.import_module("inference.compile.packing")
 values = importlib.import_module("inference.compile.values")
@@ -30,17 +30,6 @@ COVARIANCE = torch.tensor([[2.0, 0.3], [0.3, 1.0]])
 def _always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Packed, whether it is worth it or not."""
     monkeypatch.setattr(packing, "WORTH", 9)
-
-
-def recorded(program: Callable[..., Sequence[Tensor]], *data: Tensor, state: Sequence[Tensor] = ()) -> Any:
-    """The graph of a function of state and data that gives the new state, then what is wanted."""
-    return compiling.record(
-        lambda old, given: compiling.Moved(*split(program(*old, *given), len(old))), list(state), list(data)
-    )
-
-
-def split(found: Sequence[Tensor], count: int) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-    return found[:count], found[count:]
 
 
 def interpreted(graph: Any, *inputs: Tensor, counter: int = 3) -> Any:
@@ -192,8 +181,8 @@ def test_optimisers(optimizer: Any) -> None:
 def test_numbers_keep_the_precision_of_the_operation(dtype: torch.dtype) -> None:
     """0.999 is 1 in bfloat16, and an operation on bfloat16 multiplies by 0.999 all the same."""
     xs = [torch.full((3,), 1.0 + i, dtype=dtype) for i in range(N)]
-    shared_number = recorded(lambda *xs: [x * 0.999 + 0.3 for x in xs], *xs)
-    of_its_own = recorded(lambda *xs: [x * (0.999 + i * 1e-4) - i * 1e-3 for i, x in enumerate(xs)], *xs)
+    shared_number = recorded(lambda *xs: [x * 0.999 + 0.3 for x in xs], xs)
+    of_its_own = recorded(lambda *xs: [x * (0.999 + i * 1e-4) - i * 1e-3 for i, x in enumerate(xs)], xs)
     for graph in (shared_number, of_its_own):
         packed, alone = interpreted(graph, *xs)
         assert all(torch.equal(one, other) and one.dtype == dtype for one, other in zip(packed, alone, strict=True))
@@ -201,7 +190,7 @@ def test_numbers_keep_the_precision_of_the_operation(dtype: torch.dtype) -> None
 
 def test_order_and_strides_of_outputs() -> None:
     xs = [torch.randn(3, 2) for _ in range(N)]
-    graph = recorded(lambda *xs: [*((x.exp() + 1).T for x in reversed(xs)), xs[3]], *xs)
+    graph = recorded(lambda *xs: [*((x.exp() + 1).T for x in reversed(xs)), xs[3]], xs)
     packed, alone = interpreted(graph, *xs)
     for one, other in zip(packed, alone, strict=True):
         assert torch.equal(one, other)
@@ -219,7 +208,7 @@ def test_integers_and_truth() -> None:
             total, any_of_them = total + x * 3, any_of_them + one
         return [total, any_of_them]
 
-    packed, alone = interpreted(recorded(program, *xs), *xs)
+    packed, alone = interpreted(recorded(program, xs), *xs)
     assert [each.dtype for each in packed] == [torch.int32, torch.bool]
     assert packed == alone
 
@@ -244,7 +233,7 @@ def read_by_strides(*xs: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("program", [written_to_a_view, written_through_unbind, read_by_strides])
 def test_shared_memory_is_left_alone(program: Callable[..., list[Tensor]]) -> None:
-    assert values.values_of(recorded(program, *(torch.ones(3) for _ in range(N)))) is None
+    assert values.values_of(recorded(program, [torch.ones(3)] * N)) is None
 
 
 def test_writes_to_memory_of_their_own() -> None:
@@ -259,7 +248,7 @@ def test_writes_to_memory_of_their_own() -> None:
             made += [each, before]
         return made
 
-    packed, alone = interpreted(recorded(program, *xs), *xs)
+    packed, alone = interpreted(recorded(program, xs), *xs)
     assert all(torch.equal(one, other) for one, other in zip(packed, alone, strict=True))
 
 
@@ -288,7 +277,7 @@ def test_draws_of_each_are_its_own_and_are_told_apart(name: str, alike: bool) ->
     Two of twelve triples of the least varied, permutations, are expected to agree; half of all pairs are not.
     """
     xs = [torch.linspace(2.0, 3.0, 3) + (0 if alike else i / 10) for i in range(N)]
-    graph = recorded(lambda *xs: [DRAWS[name](xs[0] if alike else x) + 2 * x.sin() for x in xs], *xs)
+    graph = recorded(lambda *xs: [DRAWS[name](xs[0] if alike else x) + 2 * x.sin() for x in xs], xs)
     found = compiling.packed(graph)
     assert found is not None
     inputs = found.packing.inputs(xs)
@@ -346,7 +335,7 @@ def test_what_is_not_worth_it_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) ->
             x = x.sin()
         return [x, *(each.exp() for each in xs)]
 
-    graph = recorded(program, Y, *LISTED)
+    graph = recorded(program, [Y, *LISTED])
     assert compiling.packed(graph) is not None
     monkeypatch.undo()
     assert compiling.packed(graph) is None

@@ -48,6 +48,16 @@ def build_interpreted(graph: Any, steps: int = 1) -> Any:
     return compiling.Kernel(call, None, graph.num_out)
 
 
+def recorded(program: Program, data: Sequence[Tensor], state: Sequence[Tensor] = (), **options: Any) -> Any:
+    """The graph of a function of state and data that gives the new state, then what else is wanted."""
+
+    def moved(state: list[Tensor], data: list[Tensor]) -> Any:
+        found = program(*state, *data)
+        return compiling.Moved(found[: len(state)], found[len(state) :])
+
+    return compiling.record(moved, state, data, **options)
+
+
 def steps_of(
     pair: Pair,
     compile: Any,
